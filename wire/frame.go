@@ -12,22 +12,22 @@ func WriteFrame(w io.Writer, m Message) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...))
-	return err
+	return WriteRawFrame(w, data)
 }
 
 // ReadFrame reads what WriteFrame wrote. It returns io.EOF if r ends before
 // the frame begins. A frame larger than MaxMessage is refused before any of it
 // is read.
 func ReadFrame(r io.Reader, m Message) error {
-	data, err := readFrame(r)
+	data, err := ReadRawFrame(r)
 	if err != nil {
 		return err
 	}
 	return Unmarshal(data, m)
 }
 
-func readFrame(r io.Reader) ([]byte, error) {
+// ReadRawFrame reads a frame without looking into it.
+func ReadRawFrame(r io.Reader) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
@@ -41,4 +41,35 @@ func readFrame(r io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("frame of %d bytes: %w", n, io.ErrUnexpectedEOF)
 	}
 	return data, nil
+}
+
+// WriteRawFrame writes data, an encoded message, to w as a frame.
+func WriteRawFrame(w io.Writer, data []byte) error {
+	if len(data) > MaxMessage {
+		return fmt.Errorf("frame of %d bytes, at most %d allowed", len(data), MaxMessage)
+	}
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...))
+	return err
+}
+
+// UnmarshalAnswer decodes data into m, or returns the *Refusal that data holds
+// instead.
+func UnmarshalAnswer(data []byte, m Message) error {
+	var refusal Refusal
+	if name, err := Name(data); err == nil && name == refusal.wireName() {
+		if err := Unmarshal(data, &refusal); err != nil {
+			return err
+		}
+		return &refusal
+	}
+	return Unmarshal(data, m)
+}
+
+// ReadAnswer reads a frame into m, or returns the *Refusal that it holds instead.
+func ReadAnswer(r io.Reader, m Message) error {
+	data, err := ReadRawFrame(r)
+	if err != nil {
+		return err
+	}
+	return UnmarshalAnswer(data, m)
 }

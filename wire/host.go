@@ -16,13 +16,14 @@ const (
 	StateStarting    State = "starting"    // keepldr runs, wasmldr has not said hello
 	StateReady       State = "ready"       // waits to be attested and provisioned
 	StateProvisioned State = "provisioned" // has a tenant, waits for a workload
-	StateLoaded      State = "loaded"      // has accepted a workload
+	StateLoading     State = "loading"     // takes a workload and compiles it
+	StateLoaded      State = "loaded"      // has accepted it
 	StateRunning     State = "running"     // runs it
 	StateEnded       State = "ended"       // the workload ended, or the Keep was stopped
 	StateFailed      State = "failed"      // the Keep died, or could not start
 )
 
-var states = []State{StateStarting, StateReady, StateProvisioned, StateLoaded, StateRunning, StateEnded, StateFailed}
+var states = []State{StateStarting, StateReady, StateProvisioned, StateLoading, StateLoaded, StateRunning, StateEnded, StateFailed}
 
 // Final reports whether a Keep in this state is gone.
 func (s State) Final() bool { return s == StateEnded || s == StateFailed }
@@ -278,3 +279,6 @@ func printable(name, s string) error {
 	}
 	return text(name, s)
 }
+
+// Valid reports whether m could be sent.
+func (m *CreateRequest) Valid() error { return m.validate() }

@@ -1,0 +1,29 @@
+// redoubt-wasmldr is the only program of Redoubt inside a Keep. redoubt-keepldr
+// starts it; it takes no flags and reads no environment.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/redoubt-tee/redoubt/keep"
+	"github.com/redoubt-tee/redoubt/keep/runner"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "redoubt-wasmldr:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	switch {
+	case len(os.Args) == 1:
+		return keep.Main(context.Background())
+	case len(os.Args) == 2 && os.Args[1] == runner.Arg:
+		return runner.Main()
+	}
+	return fmt.Errorf("unexpected arguments: this program is started by redoubt-keepldr; use redoubt run or redoubt deploy")
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-tee/redoubt/attest"
+	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/client"
+	"github.com/redoubt-tee/redoubt/internal/dirs"
+	"github.com/redoubt-tee/redoubt/measure"
+	"github.com/redoubt-tee/redoubt/wire"
+)
+
+// workloadFlags are those of run and deploy.
+type workloadFlags struct {
+	env     []string
+	memory  size
+	timeout time.Duration
+	profile string
+	kind    string
+	steps   string
+	quiet   bool
+	asJSON  bool
+}
+
+func (f *workloadFlags) add(c *cobra.Command) {
+	c.Flags().SetInterspersed(false) // what follows the workload is the workload's
+	f.memory = 1 << 30
+	c.Flags().StringArrayVarP(&f.env, "env", "e", nil, "environment entry for the workload: `KEY=VALUE`, or KEY to hand on this process's (may be repeated)")
+	c.Flags().Var(&f.memory, "memory", "most memory for the workload, `size` like 64MiB or 1GiB")
+	c.Flags().DurationVar(&f.timeout, "timeout", 0, "end the workload after this `time`, like 90s (default no limit)")
+	c.Flags().StringVar(&f.profile, "profile", string(wire.Production), "log profile: production, staging or development")
+	c.Flags().StringVar(&f.kind, "keep", string(wire.KindProcess), "kind of Keep")
+	c.Flags().StringVar(&f.steps, "steps", "auto", "show the ten steps on standard error: auto (on a terminal), always or never")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "write nothing but the workload's output and errors")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "when the workload has ended, write what was proved and how it ended as JSON on standard error")
+}
+
+// deployment reads the workload and makes what does not depend on the host.
+func (f *workloadFlags) deployment(c *cobra.Command, args []string) (*client.Deployment, error) {
+	module, err := readWorkload(args[0])
+	if err != nil {
+		return nil, err
+	}
+	if f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond {
+		return nil, fmt.Errorf("--timeout %v: must be at least 1ms", f.timeout)
+	}
+	d := &client.Deployment{
+		Kind:    wire.Kind(f.kind),
+		Module:  module,
+		Args:    append([]string{filepath.Base(args[0])}, skipDashes(args[1:])...),
+		Profile: wire.Profile(f.profile),
+		Limits:  wire.Limits{Memory: uint64(f.memory), WallTime: uint64(f.timeout.Milliseconds())},
+		Stdin:   c.InOrStdin(), Stdout: c.OutOrStdout(), Stderr: c.ErrOrStderr(),
+	}
+	for _, entry := range f.env {
+		if !strings.Contains(entry, "=") {
+			value, ok := os.LookupEnv(entry)
+			if !ok {
+				return nil, fmt.Errorf("--env %s: not set here; expected KEY=VALUE, or the KEY of an entry that is set", entry)
+			}
+			entry += "=" + value
+		}
+		d.Env = append(d.Env, entry)
+	}
+	show, err := f.showSteps(c.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	d.OnStep = show
+	return d, nil
+}
+
+// skipDashes drops the one "--" that may stand between workload and arguments.
+func skipDashes(args []string) []string {
+	if len(args) > 0 && args[0] == "--" {
+		return args[1:]
+	}
+	return args
+}
+
+// deploy deploys d and settles the exit status.
+func (f *workloadFlags) deploy(ctx context.Context, c *cobra.Command, host *client.Host, d *client.Deployment, status *int) error {
+	result, err := client.Deploy(ctx, host, d)
+	if err != nil {
+		return err
+	}
+	if f.asJSON {
+		if err := printJSON(c.ErrOrStderr(), resultJSON(result)); err != nil {
+			return err
+		}
+	}
+	*status = outcomeStatus(ctx, c.ErrOrStderr(), &result.Outcome)
+	return nil
+}
+
+// resultJSON is what --json shows of a deployment.
+func resultJSON(r *client.Result) any {
+	return struct {
+		Keep     wire.KeepInfo `json:"keep"`
+		Outcome  wire.Outcome  `json:"outcome"`
+		Workload wire.Digest   `json:"workload"`
+		Config   wire.Digest   `json:"configuration"`
+		Evidence evidenceJSON  `json:"evidence"`
+	}{r.Keep, r.Outcome, r.Workload, r.Config, newEvidenceJSON(&r.Claims, &r.Appraisal)}
+}
+
+// evidenceJSON is what --json shows of appraised evidence.
+type evidenceJSON struct {
+	Technology  string        `json:"technology"`
+	Root        string        `json:"root"`
+	Simulated   bool          `json:"simulated"`
+	Measurement string        `json:"measurement"`
+	Rules       []attest.Rule `json:"rules"`
+}
+
+func newEvidenceJSON(c *attest.Claims, r *attest.Result) evidenceJSON {
+	return evidenceJSON{c.Technology, c.Root, c.Simulated, hex.EncodeToString(c.Measurement), r.Rules}
+}
+
+// policyFlags say which evidence is good enough.
+type policyFlags struct {
+	allowSimulated bool
+	measurement    []string
+	devRoot        string
+}
+
+func (f *policyFlags) add(c *cobra.Command) {
+	c.Flags().BoolVar(&f.allowSimulated, "allow-simulated", false, "accept simulated evidence, which proves nothing (to develop)")
+	c.Flags().StringSliceVar(&f.measurement, "measurement", nil, "accept this launch measurement, in `hex` (may be repeated), or any (default that of the redoubt-wasmldr found here)")
+	c.Flags().StringVar(&f.devRoot, "dev-root", "", "root `file` of the host's simulated evidence (default this user's own)")
+}
+
+// policy returns the policy and the roots that the flags ask for.
+func (f *policyFlags) policy() (attest.Policy, attest.Roots, error) {
+	p := attest.Policy{AllowSimulated: f.allowSimulated}
+	p.SNP.AnyTCB = f.allowSimulated // simulated hardware has no firmware to be old
+	roots, err := devRoots(f.devRoot)
+	if err != nil {
+		return p, roots, err
+	}
+	for _, m := range f.measurement {
+		if m == "any" {
+			p.AnyMeasurement = true
+			continue
+		}
+		digest, err := hex.DecodeString(m)
+		if err != nil || len(digest) != measure.Size {
+			return p, roots, fmt.Errorf("--measurement %q: expected %d hexadecimal digits, or any", m, 2*measure.Size)
+		}
+		p.Measurements = append(p.Measurements, digest)
+	}
+	if len(f.measurement) == 0 {
+		digest, err := ownMeasurement()
+		if err != nil {
+			return p, roots, fmt.Errorf("no --measurement given, and none to be had: %w", err)
+		}
+		p.Measurements = [][]byte{digest}
+	}
+	return p, roots, nil
+}
+
+// ownMeasurement is that of a process Keep of the redoubt-wasmldr found here.
+func ownMeasurement() ([]byte, error) {
+	path, err := dirs.Program("redoubt-wasmldr")
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	digest, err := measure.Process(f)
+	return digest[:], err
+}
+
+// devRoots loads the root of simulated evidence at path, or this user's own, if
+// there is one.
+func devRoots(path string) (attest.Roots, error) {
+	given := path != ""
+	if !given {
+		state, err := dirs.State()
+		if err != nil {
+			return attest.Roots{}, err
+		}
+		path = filepath.Join(dirs.Dev(state), "root.pem")
+	}
+	data, err := os.ReadFile(path)
+	if !given && errors.Is(err, fs.ErrNotExist) {
+		return attest.Roots{}, nil
+	}
+	if err != nil {
+		return attest.Roots{}, fmt.Errorf("development root: %w", err)
+	}
+	root, err := snp.ParseRoot(data)
+	if err != nil {
+		return attest.Roots{}, fmt.Errorf("development root %s: %w", path, err)
+	}
+	root.Dev = true
+	return attest.Roots{SNP: []snp.Root{root}}, nil
+}
+
+func deployCommand(status *int) *cobra.Command {
+	var workload workloadFlags
+	var policy policyFlags
+	var host hostFlags
+	c := &cobra.Command{
+		Use:   "deploy APP.wasm [--] [ARGS...]",
+		Short: "Run a workload in a Keep on a host",
+		Long: `Run a WebAssembly program in a Keep on a host that need not be trusted.
+
+The host's keepmgr makes a Keep; the Keep proves what it is; only if that is good
+enough are the program and its arguments sent, straight into the Keep. Standard
+input, output and error are the program's.
+
+` + exitHelp,
+		Example: `  redoubt deploy app.wasm --host unix:///run/redoubt/keepmgr.sock --allow-simulated
+  redoubt deploy --host https://host.example:7443 --host-ca ca.pem --cert me.pem --key me.key \
+      --measurement 5f2c… app.wasm -- --input - < data.csv`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			d, err := workload.deployment(c, args)
+			if err != nil {
+				return err
+			}
+			h, err := host.open()
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			if d.Policy, d.Roots, err = policy.policy(); err != nil {
+				return err
+			}
+			if policy.allowSimulated && !workload.quiet {
+				fmt.Fprintln(c.ErrOrStderr(), "redoubt: simulated evidence is accepted: nothing protects the workload from that host")
+			}
+			return workload.deploy(c.Context(), c, h, d, status)
+		},
+	}
+	workload.add(c)
+	policy.add(c)
+	host.add(c)
+	return c
+}
+
+// size is a flag for a number of bytes.
+type size uint64
+
+var units = []struct {
+	suffix string
+	bytes  uint64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+func (s *size) Set(text string) error {
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(text, u.suffix); ok {
+			n, err := strconv.ParseUint(number, 10, 40)
+			if err != nil {
+				break
+			}
+			*s = size(n * u.bytes)
+			return (&wire.CreateRequest{Kind: wire.KindProcess, Memory: uint64(*s)}).Valid()
+		}
+	}
+	return errors.New("expected a whole number of bytes, KiB, MiB or GiB, like 64MiB")
+}
+
+func (s *size) String() string {
+	for _, u := range []int{2, 1, 0} {
+		if n := uint64(*s); n > 0 && n%units[u].bytes == 0 {
+			return fmt.Sprint(n/units[u].bytes, units[u].suffix)
+		}
+	}
+	return fmt.Sprint(uint64(*s))
+}
+
+func (*size) Type() string { return "size" }

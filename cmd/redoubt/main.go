@@ -1,0 +1,40 @@
+// redoubt is the client agent's command line: it deploys workloads to Keeps on
+// hosts that need not be trusted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redoubt-tee/redoubt/wire"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+// run runs the command and returns its exit status.
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		cancel(interrupted{<-signals})
+		signal.Stop(signals) // a second one ends this program at once
+	}()
+	status := 0
+	if err := command(&status).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "redoubt:", wire.Printable(err.Error()))
+		return exitCode(ctx, err)
+	}
+	return status
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (i interrupted) Error() string { return "interrupted by " + i.signal.String() }
