@@ -48,9 +48,8 @@ func Main(ctx context.Context) error {
 	k := &keep{port: port, state: wire.StateStarting, ended: make(chan struct{})}
 	if err := k.boot(ctx); err != nil {
 		// There is no tenant yet, so the text can hold nothing of a tenant's.
-		k.tell(&wire.Status{State: wire.StateFailed, Text: wire.Printable(wire.Shorten(err.Error()))})
-		port.Close()
-		return err
+		told := k.tell(&wire.Status{State: wire.StateFailed, Text: wire.Line(err.Error())})
+		return errors.Join(err, told, port.Close())
 	}
 	return k.serve(ctx)
 }

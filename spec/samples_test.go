@@ -41,7 +41,7 @@ var (
 	bareConfig  = wire.Configuration{Profile: wire.Development, Limits: wire.Limits{Memory: 4 << 30}, Invocation: must(bare.Digest())}
 	provision   = wire.Provision{PrivateKey: seq(32, 0x60), Client: digest(0xa0), Config: config, Invocation: invocation, Time: 1795212345678901234}
 	runningKeep = wire.KeepInfo{ID: "abcdefgh2345", Kind: wire.KindProcess, State: wire.StateRunning, Created: 1795212345678, Memory: 64 << 10, Sandbox: sandbox}
-	failedKeep  = wire.KeepInfo{ID: "zzzzzzzz7777", Kind: wire.KindSNP, State: wire.StateFailed, Reason: "the firmware is too old\nupdate it"}
+	failedKeep  = wire.KeepInfo{ID: "zzzzzzzz7777", Kind: wire.KindSNP, State: wire.StateFailed, Reason: "the firmware is too old: update it"}
 )
 
 // samples has every message type at least once; a new one is one line more.

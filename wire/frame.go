@@ -38,7 +38,10 @@ func ReadRawFrame(r io.Reader) ([]byte, error) {
 	}
 	data := make([]byte, n)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, fmt.Errorf("frame of %d bytes: %w", n, io.ErrUnexpectedEOF)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("frame of %d bytes: %w", n, err)
 	}
 	return data, nil
 }

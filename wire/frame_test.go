@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -60,6 +61,14 @@ func TestReadFrameRefuses(t *testing.T) {
 		if err == nil || test.is != nil && !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.reason) {
 			t.Errorf("%s: %v", test.what, err)
 		}
+	}
+}
+
+func TestReadFrameKeepsTheReadersError(t *testing.T) {
+	t.Parallel()
+	r := io.MultiReader(bytes.NewReader([]byte{0, 0, 0, 9, 1}), iotest.ErrReader(os.ErrDeadlineExceeded))
+	if _, err := ReadRawFrame(r); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
 

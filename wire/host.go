@@ -88,6 +88,9 @@ type Check struct {
 }
 
 func checks(cs []Check) error {
+	if len(cs) > MaxChecks {
+		return fmt.Errorf("%d checks, at most %d allowed", len(cs), MaxChecks)
+	}
 	for _, c := range cs {
 		for _, s := range []string{c.Name, c.Found, c.Advice} {
 			if err := printable("check", s); err != nil {
@@ -176,6 +179,9 @@ func (*Platform) wireName() string { return "platform" }
 func (m *Platform) validate() error {
 	if err := printable("release", m.Release); err != nil {
 		return err
+	}
+	if len(m.Kinds) > MaxKinds {
+		return fmt.Errorf("%d kinds of Keep, at most %d allowed", len(m.Kinds), MaxKinds)
 	}
 	for _, k := range m.Kinds {
 		if err := k.Kind.validate(); err != nil {
@@ -273,8 +279,13 @@ func Printable(s string) string {
 	}, s)
 }
 
+// Line returns s, shortened, as one line that can't steer a terminal.
+func Line(s string) string {
+	return Shorten(strings.Join(strings.FieldsFunc(Printable(s), func(r rune) bool { return r == '\n' || r == '\t' }), " "))
+}
+
 func printable(name, s string) error {
-	if Printable(s) != s {
+	if Printable(s) != s || strings.ContainsAny(s, "\n\t") {
 		return fmt.Errorf("%s holds control characters", name)
 	}
 	return text(name, s)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Sizes of the fixed fields, in bytes.
@@ -25,6 +26,8 @@ const (
 	MaxArgBytes     = 96 << 10  // of all arguments and environment entries together
 	MaxEvidence     = 96 << 10  // bytes of each part of an Evidence
 	MaxText         = 4 << 10   // bytes of a text for people
+	MaxChecks       = 64        // of a Keep's sandbox, or of a kind of Keep
+	MaxKinds        = 64        // kinds of Keep in a Platform
 	MaxAttestations = 64        // times a Keep is attested before it is provisioned
 )
 
@@ -116,25 +119,35 @@ func (i *Invocation) validate() error {
 	if len(i.Args) == 0 {
 		return errors.New("no arguments: the first one is the program's name")
 	}
-	if len(i.Args) > MaxArgs || len(i.Env) > MaxArgs {
-		return fmt.Errorf("%d arguments and %d environment entries, at most %d each", len(i.Args), len(i.Env), MaxArgs)
+	if err := arguments(i.Args, i.Env); err != nil {
+		return err
+	}
+	return size("salt", i.Salt, SaltSize)
+}
+
+func arguments(args, env []string) error {
+	if len(args) > MaxArgs || len(env) > MaxArgs {
+		return fmt.Errorf("%d arguments and %d environment entries, at most %d each", len(args), len(env), MaxArgs)
 	}
 	var bytes int
-	for _, s := range slices.Concat(i.Args, i.Env) {
+	for _, s := range slices.Concat(args, env) {
 		bytes += len(s)
 		if strings.ContainsRune(s, 0) {
 			return errors.New("an argument or environment entry holds a NUL byte")
+		}
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("argument or environment entry %q is not UTF-8", clip(s))
 		}
 	}
 	if bytes > MaxArgBytes {
 		return fmt.Errorf("arguments and environment of %d bytes, at most %d allowed", bytes, MaxArgBytes)
 	}
-	for _, s := range i.Env {
+	for _, s := range env {
 		if strings.IndexByte(s, '=') < 1 {
 			return errors.New("an environment entry is not of the form KEY=VALUE")
 		}
 	}
-	return size("salt", i.Salt, SaltSize)
+	return nil
 }
 
 // AttestRequest asks a Keep that has no tenant yet to prove what it is.
@@ -321,6 +334,9 @@ func size(name string, b []byte, want int) error {
 func text(name, s string) error {
 	if len(s) > MaxText {
 		return fmt.Errorf("%s of %d bytes, at most %d allowed", name, len(s), MaxText)
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s is not UTF-8", name)
 	}
 	return nil
 }

@@ -36,4 +36,4 @@ type RunnerStart struct {
 }
 
 func (*RunnerStart) wireName() string  { return "runner-start" }
-func (m *RunnerStart) validate() error { return nil }
+func (m *RunnerStart) validate() error { return arguments(m.Args, m.Env) }

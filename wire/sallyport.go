@@ -86,7 +86,12 @@ func (m *KeepldrConfig) validate() error {
 		return err
 	}
 	if m.Wasmldr == "" || m.Dev == "" {
-		return fmt.Errorf("paths missing: wasmldr %q, development chain %q", m.Wasmldr, m.Dev)
+		return fmt.Errorf("paths missing: wasmldr %q, development chain %q", clip(m.Wasmldr), clip(m.Dev))
+	}
+	for _, path := range []string{m.Wasmldr, m.Dev} {
+		if err := text("path", path); err != nil {
+			return err
+		}
 	}
 	return (&CreateRequest{Kind: m.Kind, Memory: m.Memory}).validate()
 }

@@ -130,7 +130,11 @@ func open(data []byte) (envelope, error) {
 		return env, fmt.Errorf("message of %d bytes, at most %d allowed", len(data), MaxMessage)
 	}
 	if err := decMode.Unmarshal(data, &env); err != nil {
-		return envelope{}, err
+		// Another version may have another shape; all begin with their number.
+		var items []cbor.RawMessage
+		if decMode.Unmarshal(data, &items) != nil || len(items) == 0 || decMode.Unmarshal(items[0], &env.Version) != nil || env.Version == Version {
+			return envelope{}, err
+		}
 	}
 	if env.Version != Version {
 		return envelope{}, fmt.Errorf("%w: got %d, this side speaks %d", ErrVersion, env.Version, Version)

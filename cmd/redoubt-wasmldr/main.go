@@ -1,5 +1,11 @@
 // redoubt-wasmldr is the only program of Redoubt inside a Keep. redoubt-keepldr
 // starts it; it takes no flags and reads no environment.
+//
+// The runtime must not look at the host's CPU limits: that takes files, which a
+// Keep does not have.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

@@ -88,7 +88,7 @@ func (c *child) end() {
 
 // lastWords says how keepldr ended. It must be gone.
 func (c *child) lastWords() string {
-	return wire.Printable(fmt.Sprintf("%s. %s", c.cmd.ProcessState, c.stderr.String()))
+	return fmt.Sprintf("%s. %s", c.cmd.ProcessState, c.stderr.String())
 }
 
 // tail keeps the end of what is written to it.

@@ -247,7 +247,7 @@ func (m *Manager) follow(keep *managed, socket string) {
 	keep.mu.Lock()
 	if !keep.info.State.Final() {
 		keep.info.State = wire.StateFailed
-		keep.info.Reason = wire.Shorten("redoubt-keepldr died: " + keep.process.lastWords())
+		keep.info.Reason = wire.Line("redoubt-keepldr died: " + keep.process.lastWords())
 	}
 	keep.mu.Unlock()
 	info := keep.current()
@@ -330,7 +330,7 @@ func (m *Manager) platform(_ http.ResponseWriter, r *http.Request) (wire.Message
 			checks, err := m.probe(r.Context())
 			if err != nil {
 				k.Available = false
-				checks = []wire.Check{{Name: "a Keep starts", Found: wire.Printable(wire.Shorten(err.Error())), Advice: "see the message"}}
+				checks = []wire.Check{{Name: "a Keep starts", Found: wire.Line(err.Error()), Advice: "see the message"}}
 			}
 			k.Checks = append(k.Checks, checks...)
 		}

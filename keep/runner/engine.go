@@ -23,7 +23,10 @@ import (
 	"github.com/redoubt-tee/redoubt/wire"
 )
 
-const wasmPage = 64 << 10
+const (
+	wasmPage = 64 << 10
+	maxPages = 65535 // with one more the engine's 32-bit memory length is 0
+)
 
 // engine is wazero with one workload.
 type engine struct {
@@ -41,8 +44,8 @@ func load(module []byte, memory uint64) (*engine, error) {
 	ctx := experimental.WithMemoryAllocator(context.Background(), experimental.MemoryAllocatorFunc(newLinearMemory))
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.NumCPU())
 	config := wazero.NewRuntimeConfigCompiler().
-		WithMemoryLimitPages(uint32(memory / wasmPage)). // Limits keeps it in 1..65536
-		WithDebugInfoEnabled(false)                      // traps name functions, not source lines: DWARF costs start-up
+		WithMemoryLimitPages(uint32(min(memory/wasmPage, maxPages))).
+		WithDebugInfoEnabled(false) // traps name functions, not source lines: DWARF costs start-up
 	r := wazero.NewRuntimeWithConfig(ctx, config)
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
 		return nil, fmt.Errorf("set up WASI: %w", err)

@@ -154,9 +154,14 @@ func (r *Runner) Run(start *wire.RunnerStart) *wire.Outcome {
 	return &outcome
 }
 
-// Kill ends the runner now, whatever its workload does, and waits for that.
+// Kill ends the runner now, whatever its workload does, and waits for that. It
+// panics if it can't: the Keep then ends, and the runner with it.
 func (r *Runner) Kill() {
-	r.killed.Do(func() { _ = r.cmd.Process.Kill() }) // fails only if it is gone
+	r.killed.Do(func() {
+		if err := r.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			panic(fmt.Sprintf("kill the runner: %v", err))
+		}
+	})
 	<-r.exited
 	r.control.Close()
 }

@@ -11,6 +11,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -29,12 +30,17 @@ func Gate() ([]wire.Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := confine("gate", gateFilter())
+	// Its own runner is outside its Landlock domain, and it must be able to kill it.
+	rest, err := confine("gate", gateFilter(), func(c landlock.Config) error {
+		return errors.Join(c.RestrictPaths(), c.RestrictNet())
+	})
 	return append(root, rest...), err
 }
 
 // Runner confines the runner. Its root is the gate's.
-func Runner() ([]wire.Check, error) { return confine("runner", runnerFilter()) }
+func Runner() ([]wire.Check, error) {
+	return confine("runner", runnerFilter(), func(c landlock.Config) error { return c.Restrict() })
+}
 
 // ownNamespaces reports whether this process was started as the first of its
 // own PID namespace. Whoever does that (host/process) gives it user, mount,
@@ -75,8 +81,8 @@ func emptyRoot() ([]wire.Check, error) {
 	}, nil
 }
 
-// confine applies what gate and runner have in common, and filter last.
-func confine(who string, filter filter) ([]wire.Check, error) {
+// confine applies what gate and runner have in common, lock, and filter last.
+func confine(who string, filter filter, lock func(landlock.Config) error) ([]wire.Check, error) {
 	if err := limits(); err != nil {
 		return nil, err
 	}
@@ -88,17 +94,17 @@ func confine(who string, filter filter) ([]wire.Check, error) {
 	}
 	checks := []wire.Check{{Name: who + " privileges", OK: true, Found: "no capabilities, no new privileges, not traceable, no core dumps"}}
 
-	lock := wire.Check{Name: who + " Landlock", Found: "not in this kernel", Advice: "use a kernel with Landlock (CONFIG_SECURITY_LANDLOCK, and landlock in its list of LSMs)"}
+	locked := wire.Check{Name: who + " Landlock", Found: "not in this kernel", Advice: "use a kernel with Landlock (CONFIG_SECURITY_LANDLOCK, and landlock in its list of LSMs)"}
 	if abi := landlockABI(); abi > 0 {
-		if err := landlock.V11.BestEffort().Restrict(); err != nil {
+		if err := lock(landlock.V11.BestEffort()); err != nil {
 			return nil, fmt.Errorf("sandbox: Landlock: %w", err)
 		}
-		lock = wire.Check{Name: lock.Name, OK: true, Found: fmt.Sprintf("ABI %d: no file, no TCP port, nothing outside its domain", abi)}
+		locked = wire.Check{Name: locked.Name, OK: true, Found: fmt.Sprintf("ABI %d: no file, no port", abi)}
 	}
 	if err := filter.install(); err != nil {
 		return nil, err
 	}
-	return append(checks, lock,
+	return append(checks, locked,
 		wire.Check{Name: who + " system calls", OK: true, Found: fmt.Sprintf("seccomp allows %d; any other kills it", len(filter.allow)+len(filter.conditions))}), nil
 }
 
@@ -124,7 +130,7 @@ func limits() error {
 func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0)
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0) //nolint:gosec // unix.Capset is for one thread
 	if errno != 0 {
 		return errno
 	}

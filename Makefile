@@ -1,0 +1,65 @@
+# make demo   deploy a real workload through all ten steps, and show them
+# make test   everything that must pass
+
+SHELL    := /bin/bash -eu -o pipefail
+BIN      := bin
+PROGRAMS := redoubt redoubt-keepmgr redoubt-keepldr redoubt-wasmldr
+RELEASE  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -buildid= -X github.com/redoubt-tee/redoubt/internal/version.Release=$(RELEASE)
+FUZZTIME ?= 10s
+export CGO_ENABLED ?= 0
+
+.PHONY: all build demo test unit lint fuzz cross bench examples deps clean
+
+all: build
+
+build:
+	@mkdir -p $(BIN)
+	@for p in $(PROGRAMS); do go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$p ./cmd/$$p; done
+
+# What cannot be had with Go's own tools: a C compiler for WebAssembly.
+deps:
+	@scripts/deps.sh
+
+examples: deps
+	@scripts/examples.sh $(BIN)
+
+# The salaries example needs Go alone.
+demo: build
+	@GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o $(BIN)/salaries.wasm ./examples/salaries
+	@scripts/demo.sh $(BIN)
+
+test: lint unit fuzz cross
+
+# The race detector needs cgo; the programs under test are built without it.
+unit: build examples
+	CGO_ENABLED=1 go test -race -timeout 20m ./...
+
+lint:
+	go vet ./...
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+	scripts/vuln.sh
+
+# Each fuzz target for a short while. Minimizing is for people.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg | tail -n 2; \
+		done; \
+	done
+
+# The client runs on macOS and Windows too.
+cross:
+	@for target in darwin/arm64 windows/amd64 linux/arm64; do \
+		echo "build for $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null ./cmd/redoubt; \
+	done
+	@echo "build for linux/arm64, all programs"; GOOS=linux GOARCH=arm64 go vet ./cmd/... ./host/... ./keep/...
+
+bench: build
+	@GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o $(BIN)/hello.wasm ./examples/hello
+	go test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 20m ./internal/bench
+
+clean:
+	rm -rf $(BIN) .cache
