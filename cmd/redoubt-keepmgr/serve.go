@@ -83,17 +83,18 @@ func serve(ctx context.Context, o *options) (err error) {
 	if err := o.fill(); err != nil {
 		return err
 	}
-	listener, err := o.open()
-	if err != nil {
-		return err
-	}
 	manager, err := keepmgr.New(keepmgr.Config{
 		RunDir: o.run, DevDir: dirs.Dev(o.state), Keepldr: o.keepldr, Wasmldr: o.wasmldr, Release: version.String(), Log: log,
 	})
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	defer manager.Close()
+	// Only now: who can connect finds everything in place.
+	listener, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
 		Handler:           manager.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -133,14 +134,14 @@ func (o *options) fill() (err error) {
 	return nil
 }
 
-func (o *options) open() (net.Listener, error) {
+func (o *options) open(ctx context.Context) (net.Listener, error) {
 	u, err := url.Parse(o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	switch {
 	case u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
-		return openUnix(u.Path)
+		return openUnix(ctx, u.Path)
 	case u.Scheme == "https" && u.Host != "" && u.Path == "":
 		return o.openTLS(u.Host)
 	}
@@ -149,11 +150,11 @@ func (o *options) open() (net.Listener, error) {
 
 // openUnix listens on path, for this user alone. A socket that nobody serves is
 // a leftover of one that died, and replaced.
-func openUnix(path string) (net.Listener, error) {
+func openUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	if c, err := net.Dial("unix", path); err == nil {
+	if c, err := new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("listen on %s: another keepmgr serves it", path)
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
@@ -163,7 +164,7 @@ func openUnix(path string) (net.Listener, error) {
 	}
 	old := syscall.Umask(0o177) // no moment at which others could connect
 	defer syscall.Umask(old)
-	return net.Listen("unix", path)
+	return new(net.ListenConfig).Listen(ctx, "unix", path)
 }
 
 func (o *options) openTLS(address string) (net.Listener, error) {

@@ -230,7 +230,7 @@ func dialUnix(path string) func(context.Context, string, string) (net.Conn, erro
 func (m *Manager) follow(keep *managed, socket string) {
 	client := http.Client{Transport: &http.Transport{DialContext: dialUnix(socket)}}
 	defer client.CloseIdleConnections()
-	response, err := client.Get("http://keepldr" + wire.PathWatch)
+	response, err := client.Get("http://keepldr" + wire.PathWatch) //nolint:noctx // until keepldr is gone
 	if err == nil {
 		for {
 			var info wire.KeepInfo
