@@ -36,7 +36,7 @@ func TestFrames(t *testing.T) {
 	if err := ReadFrame(r, &Done{}); err == nil || !strings.Contains(err.Error(), `got a message "stop"`) {
 		t.Errorf("another message: %v", err)
 	}
-	if err := ReadFrame(r, &Done{}); err != io.EOF {
+	if err := ReadFrame(r, &Done{}); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v, expected exactly io.EOF", err)
 	}
 }
@@ -154,7 +154,7 @@ func TestAnswers(t *testing.T) {
 	if err := ReadAnswer(&stream, &Done{}); err == nil || !strings.HasPrefix(err.Error(), "refusal: ") {
 		t.Errorf("invalid refusal: %v", err)
 	}
-	if err := ReadAnswer(&stream, &Done{}); err != io.EOF {
+	if err := ReadAnswer(&stream, &Done{}); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 }

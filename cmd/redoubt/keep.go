@@ -235,7 +235,7 @@ func waitCommand() *cobra.Command {
 		}
 		if timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("Keep %s is not %s after %v", ids[0], state, timeout)) //nolint:staticcheck // Keep is a name
+			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("Keep %s is not %s after %v", ids[0], state, timeout))
 			defer cancel()
 		}
 		info, err := h.Wait(ctx, ids[0], want)
@@ -247,7 +247,7 @@ func waitCommand() *cobra.Command {
 		}
 		fmt.Fprintln(c.OutOrStdout(), info.State)
 		if info.State == wire.StateFailed {
-			return fmt.Errorf("Keep %s failed: %s", info.ID, info.Reason) //nolint:staticcheck // Keep is a name
+			return fmt.Errorf("Keep %s failed: %s", info.ID, info.Reason)
 		}
 		return nil
 	})
@@ -288,7 +288,7 @@ which configuration. Anybody may ask; who deployed the workload does not matter.
 			return err
 		}
 		if want != "" && !strings.EqualFold(want, a.Workload.String()) {
-			return fmt.Errorf("Keep %s runs workload %s, expected %s", ids[0], a.Workload, want) //nolint:staticcheck // Keep is a name
+			return fmt.Errorf("Keep %s runs workload %s, expected %s", ids[0], a.Workload, want)
 		}
 		if asJSON {
 			return printJSON(c.OutOrStdout(), struct {
