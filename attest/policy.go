@@ -42,10 +42,10 @@ type SNPPolicy struct {
 
 // A Rule is one rule of a policy, applied.
 type Rule struct {
-	Name     string
-	OK       bool
-	Expected string
-	Found    string
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Expected string `json:"expected"`
+	Found    string `json:"found"`
 }
 
 // A Result is all rules that a policy applied, passed or not.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redoubt-tee/redoubt/wire"
@@ -20,8 +21,10 @@ import (
 // something else than the Keep that was provisioned.
 var ErrOtherKeep = errors.New("the channel does not end in the Keep that was provisioned")
 
-// stopTimeout is how long a Keep may take to stop its workload.
-const stopTimeout = 10 * time.Second
+const (
+	stopTimeout  = 10 * time.Second // for a Keep to stop its workload
+	drainTimeout = 2 * time.Second  // for whoever reads the output of one that was stopped
+)
 
 // A channel is the deployment channel: HTTPS to the Keep, through the host.
 type channel struct {
@@ -163,9 +166,10 @@ func (d *deploying) stream(ctx context.Context, c *channel) error {
 	})
 	defer stop()
 
+	unread := make(chan error, 1)
 	if d.Stdin != nil {
 		go func() {
-			body := struct{ io.Reader }{d.Stdin}                                  // not to be closed
+			body := &input{Reader: d.Stdin, failed: func(err error) { unread <- fmt.Errorf("read standard input: %w", err) }}
 			_ = c.call(work, http.MethodPost, wire.PathStdin, body, &wire.Done{}) // the workload's to miss
 		}()
 	}
@@ -181,25 +185,68 @@ func (d *deploying) stream(ctx context.Context, c *channel) error {
 			return err
 		}
 		if response.StatusCode != http.StatusOK {
-			return wire.ReadResponse(response, &wire.Done{})
+			return refusal(response)
 		}
 		outputs.Go(func() {
 			defer response.Body.Close()
-			if _, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{response.Body}, make([]byte, wire.HTTPFrame)); err != nil {
+			out := &output{Writer: to}
+			_, err := io.CopyBuffer(out, struct{ io.Reader }{response.Body}, make([]byte, wire.HTTPFrame))
+			if err != nil && !errors.Is(out.err, syscall.EPIPE) {
 				failed <- fmt.Errorf("carry %s: %w", path, err)
-			}
+			} // nobody reads it any more: the workload sees that too
 		})
 	}
-	if err := c.call(work, http.MethodPost, wire.PathRun, http.NoBody, &d.result.Outcome); err != nil {
+	err := c.call(work, http.MethodPost, wire.PathRun, http.NoBody, &d.result.Outcome)
+	select {
+	case err = <-unread: // that is why
+	default:
+	}
+	if err != nil {
 		return err
 	}
-	outputs.Wait()
+	carried := make(chan struct{})
+	go func() { outputs.Wait(); close(carried) }()
+	select {
+	case <-carried:
+	case <-ctx.Done():
+		select {
+		case <-carried:
+		case <-time.After(drainTimeout):
+		}
+	}
 	select {
 	case err := <-failed:
 		return err
 	default:
 		return nil
 	}
+}
+
+// input is a workload's input, which the transport is not to close. If it can't
+// be read to its end the Keep stops the workload, and failed is told why.
+type input struct {
+	io.Reader
+	failed func(error)
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	n, err := i.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		i.failed(err)
+	}
+	return n, err
+}
+
+// output remembers why it could not be written to.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (n int, err error) {
+	n, err = o.Writer.Write(p)
+	o.err = err
+	return n, err
 }
 
 // Describe says in words how a workload ended.

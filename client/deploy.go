@@ -77,6 +77,9 @@ type StepError struct {
 func (e *StepError) Error() string { return fmt.Sprintf("step %d, %s: %v", e.Step, e.Doing, e.Err) }
 func (e *StepError) Unwrap() error { return e.Err }
 
+// ErrTimeout is wrapped by the error of a step that took too long.
+var ErrTimeout = errors.New("the host or the Keep did not answer in time")
+
 // deploying is a deployment under way.
 type deploying struct {
 	*Deployment
@@ -128,7 +131,7 @@ func (d *deploying) timeout() time.Duration {
 
 // step does one step's work in bounded time.
 func (d *deploying) step(ctx context.Context, number int, doing string, times int, do func(context.Context) (string, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(times)*d.timeout(), errors.New("the host or the Keep did not answer in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(times)*d.timeout(), ErrTimeout)
 	defer cancel()
 	text, err := do(ctx)
 	if err != nil {

@@ -35,7 +35,7 @@ type Host struct {
 func Open(address string, config *tls.Config) (*Host, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("host %q: %w", address, err)
+		return nil, fmt.Errorf("host %q: expected unix:///PATH or https://HOST:PORT: %w", address, err)
 	}
 	h := &Host{address: address}
 	switch {
@@ -43,7 +43,11 @@ func Open(address string, config *tls.Config) (*Host, error) {
 		h.base = "http://keepmgr"
 		h.dial = func(ctx context.Context) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", u.Path)
+			conn, err := d.DialContext(ctx, "unix", u.Path)
+			if err != nil {
+				return nil, fmt.Errorf("%w: does a redoubt-keepmgr serve it?", err)
+			}
+			return conn, nil
 		}
 	case u.Scheme == "https" && u.Host != "" && strings.Trim(u.Path, "/") == "":
 		if config == nil {
@@ -67,13 +71,16 @@ func Open(address string, config *tls.Config) (*Host, error) {
 	default:
 		return nil, fmt.Errorf("host %q: expected unix:///PATH or https://HOST:PORT", address)
 	}
-	h.http = &http.Client{Transport: &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx) },
-		MaxResponseHeaderBytes: 16 << 10,
-		MaxIdleConns:           4,
-		IdleConnTimeout:        time.Minute,
-		DisableCompression:     true,
-	}}
+	h.http = &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // no keepmgr redirects
+		Transport: &http.Transport{
+			DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx) },
+			MaxResponseHeaderBytes: 16 << 10,
+			MaxIdleConns:           4,
+			IdleConnTimeout:        time.Minute,
+			DisableCompression:     true,
+		},
+	}
 	return h, nil
 }
 
@@ -100,14 +107,37 @@ func (h *Host) call(ctx context.Context, method, path string, request []byte, an
 	return nil
 }
 
+// refusal returns the error that r, whose status is not the one expected, says
+// it is.
+func refusal(r *http.Response) error {
+	if err := wire.ReadResponse(r, &wire.Done{}); err != nil {
+		return err
+	}
+	return fmt.Errorf("answer with status %d, and no refusal", r.StatusCode)
+}
+
 // unwrapURL takes off the URL that net/http wraps errors in: it is one that
 // the user never wrote.
 func unwrapURL(err error) error {
 	if wrapped, ok := err.(*url.Error); ok { //nolint:errorlint // only the outermost
-		return wrapped.Err
+		err = wrapped.Err
 	}
-	return err
+	return briefError{err}
 }
+
+// A briefError has a short text: net/http's errors quote all that a host sent.
+type briefError struct{ error }
+
+func (e briefError) Error() string {
+	const most = 512
+	text := e.error.Error()
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}
+
+func (e briefError) Unwrap() error { return e.error }
 
 func keepPath(id, what string) string { return wire.PathKeeps + "/" + id + "/" + what }
 
@@ -157,13 +187,16 @@ func (h *Host) Wait(ctx context.Context, id string, want wire.State) (*wire.Keep
 		return nil, fmt.Errorf("host %s: %w", h.address, unwrapURL(err))
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("host %s: %w", h.address, wire.ReadResponse(response, &wire.KeepInfo{}))
+		return nil, fmt.Errorf("host %s: %w", h.address, refusal(response))
 	}
 	defer response.Body.Close()
 	for {
 		var info wire.KeepInfo
 		if err := wire.ReadFrame(response.Body, &info); err != nil {
 			return nil, fmt.Errorf("host %s: follow Keep %s: %w", h.address, id, err)
+		}
+		if info.ID != id {
+			return nil, fmt.Errorf("host %s: follow Keep %s: it tells of Keep %s", h.address, id, info.ID)
 		}
 		if info.State.Reached(want) {
 			return &info, nil
@@ -213,10 +246,10 @@ func upgrade(conn net.Conn, target string) (net.Conn, error) {
 	from := bufio.NewReader(limited)
 	response, err := http.ReadResponse(from, r)
 	if err != nil {
-		return nil, err
+		return nil, briefError{err}
 	}
 	if response.StatusCode != http.StatusSwitchingProtocols {
-		return nil, wire.ReadResponse(response, &wire.Done{})
+		return nil, refusal(response)
 	}
 	if got := response.Header.Get("Upgrade"); got != wire.Upgrade {
 		return nil, fmt.Errorf("the host upgraded to %.32q, expected %q", got, wire.Upgrade)

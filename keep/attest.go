@@ -148,10 +148,7 @@ func (k *keep) provision(m *wire.ProvisionRequest) (wire.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
-	k.tenant = t
-	k.mu.Unlock()
-	if err := k.advance(wire.StateReady, wire.StateProvisioned); err != nil {
+	if err := k.advance(wire.StateReady, wire.StateProvisioned, func() { k.tenant = t }); err != nil {
 		return nil, err
 	}
 	return &wire.Provisioned{}, nil

@@ -105,7 +105,7 @@ func (d *deployServer) workload(_ http.ResponseWriter, r *http.Request) (wire.Me
 		return nil, wire.Refuse(wire.CodeTooLarge, "a workload's length must be told and be at most %d bytes", wire.MaxWorkload)
 	}
 	k := d.keep
-	if err := k.advance(wire.StateProvisioned, wire.StateLoading); err != nil {
+	if err := k.advance(wire.StateProvisioned, wire.StateLoading, nil); err != nil {
 		return nil, err
 	}
 	module := make([]byte, r.ContentLength)
@@ -115,13 +115,10 @@ func (d *deployServer) workload(_ http.ResponseWriter, r *http.Request) (wire.Me
 	}
 	if err := k.runner.Load(module, k.tenant.provision.Config.Limits.Memory); err != nil {
 		k.finish()
-		return nil, wire.AsRefusal(err, wire.CodeBadWorkload)
+		return nil, wire.AsRefusal(err, wire.CodeInternal) // a runner that refuses says bad-workload itself
 	}
 	work := wire.WorkloadDigest(module)
-	k.mu.Lock()
-	k.work = work
-	k.mu.Unlock()
-	if err := k.advance(wire.StateLoading, wire.StateLoaded); err != nil {
+	if err := k.advance(wire.StateLoading, wire.StateLoaded, func() { k.work = work }); err != nil {
 		return nil, err
 	}
 	return &wire.Accepted{Workload: work}, nil
@@ -131,7 +128,7 @@ func (d *deployServer) workload(_ http.ResponseWriter, r *http.Request) (wire.Me
 // client goes away.
 func (d *deployServer) run(_ http.ResponseWriter, r *http.Request) (wire.Message, error) {
 	k := d.keep
-	if err := k.advance(wire.StateLoaded, wire.StateRunning); err != nil {
+	if err := k.advance(wire.StateLoaded, wire.StateRunning, nil); err != nil {
 		return nil, err
 	}
 	defer k.finish()
@@ -199,9 +196,25 @@ func (d *deployServer) stdin(w http.ResponseWriter, r *http.Request) (wire.Messa
 		case <-done:
 		}
 	}()
-	// An error here is the workload's end, or the client's; both know.
-	_, _ = io.CopyBuffer(struct{ io.Writer }{d.keep.runner.Stdin}, struct{ io.Reader }{r.Body}, make([]byte, wire.HTTPFrame))
+	from := &input{Reader: r.Body}
+	// A failure to write is the workload's end, or its wish.
+	_, _ = io.CopyBuffer(struct{ io.Writer }{d.keep.runner.Stdin}, from, make([]byte, wire.HTTPFrame))
+	if from.cut {
+		d.keep.end(wire.EndStopped) // before Stdin closes: the workload must not take it for the whole
+	}
 	return &wire.Done{}, nil
+}
+
+// input remembers whether it was cut short.
+type input struct {
+	io.Reader
+	cut bool
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	n, err := i.Reader.Read(p)
+	i.cut = err != nil && !errors.Is(err, io.EOF)
+	return n, err
 }
 
 // output carries what the workload writes, to the end of the stream.

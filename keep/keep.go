@@ -115,12 +115,18 @@ func (k *keep) serve(ctx context.Context) error {
 	case err = <-served:
 		served <- nil
 	case <-k.ended:
-		// Let the tenant have what is still on its way.
+		// Let the tenant have what is still on its way: through the channel, and
+		// then through the host, which closes the sallyport when it has it all.
 		shut := make(chan struct{})
 		go func() { server.shutdown(); close(shut) }()
 		select {
 		case <-shut:
 		case <-k.port.Done():
+		}
+		_ = k.control.CloseWrite() // behind everything else on the sallyport
+		select {
+		case <-k.port.Done():
+		case <-time.After(answerTimeout):
 		}
 	}
 	k.runner.Kill()
@@ -142,14 +148,18 @@ func (k *keep) tell(s *wire.Status) error {
 }
 
 // advance moves the Keep from one state to the next, and tells the host.
-// It refuses if the Keep is in another state.
-func (k *keep) advance(from, to wire.State) error {
+// It refuses if the Keep is in another state. with, which may be nil, sets what
+// the new state brings, at one with it: of two that try, only one does.
+func (k *keep) advance(from, to wire.State, with func()) error {
 	k.mu.Lock()
 	if k.state != from {
 		defer k.mu.Unlock()
 		return wire.Refuse(wire.CodeWrongState, "the Keep is %s; this needs one that is %s", k.state, from)
 	}
 	k.state = to
+	if with != nil {
+		with()
+	}
 	k.mu.Unlock()
 	// A host that does not listen only harms itself.
 	_ = k.tell(&wire.Status{State: to})
@@ -161,15 +171,16 @@ func (k *keep) advance(from, to wire.State) error {
 func (k *keep) end(why wire.End) {
 	k.mu.Lock()
 	running := k.state == wire.StateRunning
-	if running && k.endedBy == "" {
+	if !running {
+		k.state = wire.StateEnded // nothing starts any more
+	} else if k.endedBy == "" {
 		k.endedBy = why
 	}
 	k.mu.Unlock()
-	if running {
-		k.runner.Kill() // whoever runs the workload tells its outcome, then finishes
-		return
+	k.runner.Kill() // also one that compiles
+	if !running {
+		k.finish() // else whoever runs the workload does, when its outcome is settled
 	}
-	k.finish()
 }
 
 // finish is the last thing that happens to a Keep, once.

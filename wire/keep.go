@@ -41,6 +41,9 @@ const (
 	Development Profile = "development"
 )
 
+// Profiles is every log profile, the one that tells least first.
+func Profiles() []Profile { return []Profile{Production, Staging, Development} }
+
 // A Capability is something that a workload may use. A Keep offers a workload
 // nothing else.
 type Capability string
@@ -86,7 +89,7 @@ type Configuration struct {
 func (*Configuration) wireName() string { return "configuration" }
 
 func (c *Configuration) validate() error {
-	if !slices.Contains([]Profile{Production, Staging, Development}, c.Profile) {
+	if !slices.Contains(Profiles(), c.Profile) {
 		return fmt.Errorf("log profile %q: must be production, staging or development", clip(string(c.Profile)))
 	}
 	for i, have := range c.Capabilities {

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/attest/snp"
@@ -35,36 +39,65 @@ type workloadFlags struct {
 }
 
 func (f *workloadFlags) add(c *cobra.Command) {
-	c.Flags().SetInterspersed(false) // what follows the workload is the workload's
+	c.Flags().SetInterspersed(false) // see workloadArgs
 	f.memory = 1 << 30
 	c.Flags().StringArrayVarP(&f.env, "env", "e", nil, "environment entry for the workload: `KEY=VALUE`, or KEY to hand on this process's (may be repeated)")
 	c.Flags().Var(&f.memory, "memory", "most memory for the workload, `size` like 64MiB or 1GiB")
 	c.Flags().DurationVar(&f.timeout, "timeout", 0, "end the workload after this `time`, like 90s (default no limit)")
-	c.Flags().StringVar(&f.profile, "profile", string(wire.Production), "log profile: production, staging or development")
+	c.Flags().StringVar(&f.profile, "profile", string(wire.Production), "log profile: production, staging or development (carried and attested; this release tells the host no more under any of them)")
 	c.Flags().StringVar(&f.kind, "keep", string(wire.KindProcess), "kind of Keep")
 	c.Flags().StringVar(&f.steps, "steps", "auto", "show the ten steps on standard error: auto (on a terminal), always or never")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "write nothing but the workload's output and errors")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "when the workload has ended, write what was proved and how it ended as JSON on standard error")
 }
 
+// aWorkload says what is missing on a command line without a workload.
+func aWorkload(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("no workload given: expected %s", c.UseLine())
+	}
+	return nil
+}
+
+// workloadArgs parses the flags that stand behind the workload, and returns the
+// arguments that are the workload's: those behind "--", or from the first one on
+// that is no flag.
+func workloadArgs(c *cobra.Command, args []string) ([]string, error) {
+	if err := c.Flags().Parse(args); err != nil {
+		return nil, fmt.Errorf("%w; the workload's own flags stand after --", err)
+	}
+	if c.Flags().Changed("help") {
+		return nil, pflag.ErrHelp
+	}
+	return c.Flags().Args(), nil
+}
+
 // deployment reads the workload and makes what does not depend on the host.
 func (f *workloadFlags) deployment(c *cobra.Command, args []string) (*client.Deployment, error) {
-	module, err := readWorkload(args[0])
+	path := args[0]
+	args, err := workloadArgs(c, args[1:])
 	if err != nil {
 		return nil, err
 	}
-	if f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond {
-		return nil, fmt.Errorf("--timeout %v: must be at least 1ms", f.timeout)
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	module, err := readWorkload(path)
+	if err != nil {
+		return nil, err
 	}
 	d := &client.Deployment{
 		Kind:    wire.Kind(f.kind),
 		Module:  module,
-		Args:    append([]string{filepath.Base(args[0])}, skipDashes(args[1:])...),
+		Args:    append([]string{filepath.Base(path)}, args...),
 		Profile: wire.Profile(f.profile),
 		Limits:  wire.Limits{Memory: uint64(f.memory), WallTime: uint64(f.timeout.Milliseconds())},
 		Stdin:   c.InOrStdin(), Stdout: c.OutOrStdout(), Stderr: c.ErrOrStderr(),
 	}
 	for _, entry := range f.env {
+		if entry == "" || entry[0] == '=' {
+			return nil, fmt.Errorf("--env %s: there is no key; expected KEY=VALUE", entry)
+		}
 		if !strings.Contains(entry, "=") {
 			value, ok := os.LookupEnv(entry)
 			if !ok {
@@ -82,16 +115,24 @@ func (f *workloadFlags) deployment(c *cobra.Command, args []string) (*client.Dep
 	return d, nil
 }
 
-// skipDashes drops the one "--" that may stand between workload and arguments.
-func skipDashes(args []string) []string {
-	if len(args) > 0 && args[0] == "--" {
-		return args[1:]
+// check reports the first flag whose value can't be meant.
+func (f *workloadFlags) check() error {
+	if f.timeout < 0 || f.timeout > 0 && f.timeout < time.Millisecond {
+		return fmt.Errorf("--timeout %v: must be at least 1ms", f.timeout)
 	}
-	return args
+	if !slices.Contains(wire.Kinds(), wire.Kind(f.kind)) {
+		return fmt.Errorf("--keep %s: expected one of %v", f.kind, wire.Kinds())
+	}
+	if !slices.Contains(wire.Profiles(), wire.Profile(f.profile)) {
+		return fmt.Errorf("--profile %s: expected one of %v", f.profile, wire.Profiles())
+	}
+	return nil
 }
 
 // deploy deploys d and settles the exit status.
 func (f *workloadFlags) deploy(ctx context.Context, c *cobra.Command, host *client.Host, d *client.Deployment, status *int) error {
+	// When nobody reads the output any more it is the workload that is to know.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	result, err := client.Deploy(ctx, host, d)
 	if err != nil {
 		return err
@@ -217,7 +258,7 @@ func deployCommand(status *int) *cobra.Command {
 	var policy policyFlags
 	var host hostFlags
 	c := &cobra.Command{
-		Use:   "deploy APP.wasm [--] [ARGS...]",
+		Use:   "deploy APP.wasm [flags] [--] [ARGS...]",
 		Short: "Run a workload in a Keep on a host",
 		Long: `Run a WebAssembly program in a Keep on a host that need not be trusted.
 
@@ -229,7 +270,7 @@ input, output and error are the program's.
 		Example: `  redoubt deploy app.wasm --host unix:///run/redoubt/keepmgr.sock --allow-simulated
   redoubt deploy --host https://host.example:7443 --host-ca ca.pem --cert me.pem --key me.key \
       --measurement 5f2c… app.wasm -- --input - < data.csv`,
-		Args: cobra.MinimumNArgs(1),
+		Args: aWorkload,
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := workload.deployment(c, args)
 			if err != nil {

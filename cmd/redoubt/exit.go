@@ -32,7 +32,7 @@ const exitHelp = `Exit status: the workload's own, or
   126  the file is not a workload that a Keep can run
   134  the workload trapped
   137  the workload was killed, or its runner died
-  130, 143  redoubt was interrupted (SIGINT, SIGTERM) and stopped the workload
+  129, 130, 143  redoubt got SIGHUP, SIGINT or SIGTERM, and stopped the workload
 A workload's status above 255 becomes 255, and is told on standard error.`
 
 // workloadError is wrapped by the error of a file that can't be a workload.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/client"
 	"github.com/redoubt-tee/redoubt/internal/dirs"
 	"github.com/redoubt-tee/redoubt/internal/version"
@@ -86,7 +87,12 @@ func (f *hostFlags) open() (*client.Host, error) {
 func keepVerb(c *cobra.Command, least, most int, do func(context.Context, *client.Host, []string) error) *cobra.Command {
 	var host hostFlags
 	host.add(c)
-	c.Args = cobra.RangeArgs(least, most)
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("%d arguments given: expected %s", len(args), c.UseLine())
+		}
+		return nil
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		h, err := host.open()
 		if err != nil {
@@ -132,6 +138,8 @@ func keepCommand() *cobra.Command {
 	keep := &cobra.Command{
 		Use:   "keep",
 		Short: "Look at and after the Keeps of a host",
+		Args:  cobra.NoArgs, // or an unknown verb would be no error
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 		Example: `  redoubt keep ls
   redoubt keep inspect abcd
   redoubt keep wait --for ended abcd
@@ -172,7 +180,8 @@ func inspectCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "inspect KEEP", Short: "Show what the host says about a Keep",
-		Long: "Show what the host says about a Keep. Nothing of it is proven: redoubt keep attest is.",
+		Long:    "Show what the host says about a Keep. Nothing of it is proven: redoubt keep attest is.",
+		Example: "  redoubt keep inspect abcd",
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return keepVerb(c, 1, 1, func(ctx context.Context, h *client.Host, ids []string) error {
@@ -206,7 +215,7 @@ func printChecks(w io.Writer, indent string, checks []wire.Check) {
 }
 
 func stopCommand() *cobra.Command {
-	c := &cobra.Command{Use: "stop KEEP...", Short: "End Keeps, and their workloads"}
+	c := &cobra.Command{Use: "stop KEEP...", Short: "End Keeps, and their workloads", Example: "  redoubt keep stop abcd efgh"}
 	return keepVerb(c, 1, 1<<10, func(ctx context.Context, h *client.Host, ids []string) error {
 		var errs []error
 		for _, id := range ids {
@@ -279,6 +288,9 @@ which configuration. Anybody may ask; who deployed the workload does not matter.
 			}
 			nonce = given
 		}
+		if digest, err := hex.DecodeString(want); want != "" && (err != nil || len(digest) != len(wire.Digest{})) {
+			return fmt.Errorf("--workload %q: expected %d hexadecimal digits", want, 2*len(wire.Digest{}))
+		}
 		p, roots, err := policy.policy()
 		if err != nil {
 			return err
@@ -287,8 +299,13 @@ which configuration. Anybody may ask; who deployed the workload does not matter.
 		if err != nil {
 			return err
 		}
-		if want != "" && !strings.EqualFold(want, a.Workload.String()) {
-			return fmt.Errorf("Keep %s runs workload %s, expected %s", ids[0], a.Workload, want)
+		if want != "" {
+			a.Appraisal.Rules = append(a.Appraisal.Rules, attest.Rule{
+				Name: "workload", OK: strings.EqualFold(want, a.Workload.String()), Expected: want, Found: a.Workload.String(),
+			})
+			if err := a.Appraisal.Err(); err != nil {
+				return err
+			}
 		}
 		if asJSON {
 			return printJSON(c.OutOrStdout(), struct {

@@ -22,6 +22,9 @@ func run() int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		cancel(interrupted{<-signals})
 		signal.Stop(signals) // a second one ends this program at once

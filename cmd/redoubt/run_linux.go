@@ -22,7 +22,7 @@ import (
 func runCommand(status *int) *cobra.Command {
 	var workload workloadFlags
 	c := &cobra.Command{
-		Use:   "run APP.wasm [--] [ARGS...]",
+		Use:   "run APP.wasm [flags] [--] [ARGS...]",
 		Short: "Run a workload in a Keep on this machine",
 		Long: `Run a WebAssembly program in a Keep on this machine, to develop: the same ten steps
 as redoubt deploy, with a keepmgr of its own. The evidence is simulated, so nothing
@@ -33,7 +33,7 @@ program's.
 		Example: `  redoubt run app.wasm
   redoubt run --env LANG=C app.wasm -- --verbose < input > output
   redoubt run --memory 64MiB --timeout 10s app.wasm`,
-		Args: cobra.MinimumNArgs(1),
+		Args: aWorkload,
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := workload.deployment(c, args)
 			if err != nil {

@@ -139,12 +139,14 @@ func (l *keepldr) tunnel(w http.ResponseWriter, r *http.Request) error {
 		_ = s.Reset()
 		return err
 	}
-	relay(conn, buffered.Reader, s)
+	l.tunnels.Add(1)
+	relay(conn, buffered.Reader, s, l.tunnels.Done)
 	return nil
 }
 
 // relay copies both ways until both directions, or the connection, are done.
-func relay(conn net.Conn, from *bufio.Reader, s sallyport.Stream) {
+// It calls delivered when all that the Keep sent has been passed on.
+func relay(conn net.Conn, from *bufio.Reader, s sallyport.Stream, delivered func()) {
 	defer conn.Close()
 	defer s.Close()
 	var both sync.WaitGroup
@@ -156,6 +158,7 @@ func relay(conn net.Conn, from *bufio.Reader, s sallyport.Stream) {
 		_ = s.CloseWrite() // the peer's end sees it, or is gone
 	})
 	both.Go(func() {
+		defer delivered()
 		_, err := copyAll(conn, s)
 		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil {
 			_ = half.CloseWrite()

@@ -37,6 +37,9 @@ type keepldr struct {
 	port   *sallyport.Port
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once wasmldr is gone
+	// finished is closed once wasmldr has said its last, and all else before.
+	finished chan struct{}
+	tunnels  sync.WaitGroup // from the Keep to the client
 
 	simulated func() (*simulator, error) // made at most once
 
@@ -60,9 +63,10 @@ func Run(ctx context.Context, config wire.KeepldrConfig, listener net.Listener) 
 	}
 	defer wasmldr.Close()
 	l := &keepldr{
-		config:  config,
-		exited:  make(chan struct{}),
-		changed: make(chan struct{}),
+		config:   config,
+		exited:   make(chan struct{}),
+		finished: make(chan struct{}),
+		changed:  make(chan struct{}),
 		info: wire.KeepInfo{
 			ID: config.ID, Kind: config.Kind, State: wire.StateStarting,
 			Created: uint64(time.Now().UnixMilli()), Memory: config.Memory,
@@ -85,15 +89,23 @@ func (l *keepldr) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: l.routes(), ReadHeaderTimeout: moveTimeout, MaxHeaderBytes: 16 << 10}
 	go server.Serve(listener) //nolint:errcheck // ends with Close
 	defer server.Close()
-	go l.port.Serve(sallyport.Handlers{ //nolint:errcheck // wasmldr's end tells
-		wire.StreamControl:  l.listen,
-		wire.StreamEvidence: l.evidence,
-	})
-	defer l.port.Close()
 	go func() {
 		_ = l.cmd.Wait() // how it ended is in ProcessState
 		close(l.exited)
 	}()
+	go func() {
+		_ = l.port.Serve(sallyport.Handlers{ // wasmldr's end tells
+			wire.StreamControl:  l.listen,
+			wire.StreamEvidence: l.evidence,
+		})
+		// A Keep that nobody can reach any more has no reason to live.
+		select {
+		case <-l.exited:
+		case <-time.After(stopTimeout):
+			_ = l.cmd.Process.Kill() // fails only if it is gone
+		}
+	}()
+	defer l.port.Close()
 	start := time.AfterFunc(startTimeout, func() { l.giveUp(wire.StateReady, "did not start within %v", startTimeout) })
 	defer start.Stop()
 	idle := time.AfterFunc(idleTimeout, func() { l.giveUp(wire.StateRunning, "got no workload within %v", idleTimeout) })
@@ -101,17 +113,37 @@ func (l *keepldr) serve(ctx context.Context, listener net.Listener) error {
 
 	select {
 	case <-ctx.Done():
-		l.stop()
 	case <-l.exited:
+	case <-l.finished:
+	}
+	// A client may be slow to take the end of its workload's output.
+	select {
+	case <-ctx.Done():
+		l.stop()
+	case <-l.drained():
+		l.port.Close() // wasmldr waits for this
+		select {
+		case <-l.exited:
+		case <-time.After(stopTimeout):
+			l.stop()
+		}
 	}
 	l.last()
-	// Let those who watch, and the tail of a tunnel, have the end of it.
+	// Let those who watch have the end of it.
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return nil
+}
+
+// drained returns a channel that is closed once the clients have all that the
+// Keep sent them.
+func (l *keepldr) drained() <-chan struct{} {
+	done := make(chan struct{})
+	go func() { l.tunnels.Wait(); close(done) }()
+	return done
 }
 
 // update changes info and wakes those who watch it.
@@ -167,9 +199,20 @@ func (l *keepldr) stop() {
 	if control != nil {
 		_ = control.SetWriteDeadline(time.Now().Add(stopTimeout))
 		_ = wire.WriteFrame(control, &wire.Stop{}) // if it can't hear, it is killed
+		late := time.After(stopTimeout)
 		select {
 		case <-l.exited:
-		case <-time.After(stopTimeout):
+		case <-l.finished:
+			select {
+			case <-l.drained():
+			case <-late:
+			}
+			l.port.Close() // wasmldr waits for this
+			select {
+			case <-l.exited:
+			case <-late:
+			}
+		case <-late:
 		}
 	}
 	_ = l.cmd.Process.Kill() // fails only if it is gone
@@ -189,6 +232,7 @@ func (l *keepldr) listen(s sallyport.Stream) {
 	if !first {
 		return
 	}
+	defer close(l.finished)
 	for {
 		var status wire.Status
 		if err := wire.ReadFrame(s, &status); err != nil {
@@ -199,7 +243,7 @@ func (l *keepldr) listen(s sallyport.Stream) {
 				return // states only advance
 			}
 			i.State = status.State
-			if status.Sandbox != nil {
+			if len(status.Sandbox) > 0 {
 				i.Sandbox = status.Sandbox
 			}
 			if status.Text != "" {

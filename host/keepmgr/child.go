@@ -32,9 +32,6 @@ type child struct {
 // startKeepldr starts the keepldr at path, to be served on socket.
 func startKeepldr(path, socket string, config *wire.KeepldrConfig) (*child, error) {
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-	if errors.Is(err, syscall.EINVAL) {
-		return nil, fmt.Errorf("listen on %s: the path is too long for a socket (108 bytes at most): choose another folder", socket)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,8 +85,16 @@ func New(config Config) (*Manager, error) {
 			return nil, fmt.Errorf("keepmgr: no %s in its configuration", name)
 		}
 	}
+	for _, path := range []string{config.Keepldr, config.Wasmldr} {
+		if _, err := exec.LookPath(path); err != nil {
+			return nil, fmt.Errorf("keepmgr: can't start Keeps: %w", err)
+		}
+	}
 	if config.Log == nil {
 		return nil, errors.New("keepmgr: no Log in its configuration")
+	}
+	if path := socketPath(config.RunDir, strings.Repeat("x", wire.IDSize)); len(path) > maxSocketPath {
+		return nil, fmt.Errorf("keepmgr: the Keeps' sockets can't be in %s: its path is too long by %d bytes", config.RunDir, len(path)-maxSocketPath)
 	}
 	if err := os.MkdirAll(config.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("keepmgr: %w", err)
@@ -157,7 +166,7 @@ func (m *Manager) start(request *wire.CreateRequest) (wire.KeepInfo, error) {
 	if err := m.makeRoom(); err != nil {
 		return wire.KeepInfo{}, err
 	}
-	socket := filepath.Join(m.config.RunDir, id+".sock")
+	socket := socketPath(m.config.RunDir, id)
 	var err error
 	keep.process, err = startKeepldr(m.config.Keepldr, socket, &wire.KeepldrConfig{
 		ID: id, Kind: request.Kind, Memory: request.Memory, Wasmldr: m.config.Wasmldr, Dev: m.config.DevDir,
@@ -173,6 +182,11 @@ func (m *Manager) start(request *wire.CreateRequest) (wire.KeepInfo, error) {
 	go m.follow(keep, socket)
 	return keep.current(), nil
 }
+
+// maxSocketPath is the length of a path that a Unix socket can have on Linux.
+const maxSocketPath = 107
+
+func socketPath(dir, id string) string { return filepath.Join(dir, id+".sock") }
 
 // makeRoom refuses if there are too many Keeps, and forgets those that ended
 // longest ago.

@@ -14,6 +14,17 @@ func Hello() []byte {
 	return m.bytes()
 }
 
+// Read returns a module that reads standard input once and returns: it waits
+// for as long as there is none.
+func Read() []byte {
+	m := newModule()
+	read := m.importFunc(wasi, "fd_read", sig{[]byte{i32, i32, i32, i32}, []byte{i32}})
+	m.memory(1)
+	m.data(0, []byte{16, 0, 0, 0, 1, 0, 0, 0}) // one iovec at 0. The count goes to 8.
+	m.start(code(constant(0), constant(0), constant(1), constant(8), call(read), drop))
+	return m.bytes()
+}
+
 // Exit returns a module that calls proc_exit with status.
 func Exit(status uint32) []byte {
 	m := newModule()

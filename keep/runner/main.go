@@ -75,13 +75,10 @@ func serve(control io.ReadWriter) error {
 // fileConn returns the connected socket that was inherited as fd.
 func fileConn(fd uintptr) (net.Conn, error) {
 	f := os.NewFile(fd, "control")
-	if f == nil {
-		return nil, fmt.Errorf("runner: descriptor %d is not open: redoubt-wasmldr starts its runner itself", fd)
-	}
 	defer f.Close() // FileConn has its own
 	c, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("runner: descriptor %d: %w", fd, err)
+		return nil, fmt.Errorf("runner: no socket at descriptor %d: redoubt-wasmldr starts its runner itself: %w", fd, err)
 	}
 	return c, nil
 }

@@ -88,12 +88,15 @@ func (p *Port) Open(ctx context.Context, t wire.StreamType) (Stream, error) {
 
 // Serve hands the peer's streams to their handlers, each in a goroutine of its
 // own, until the sallyport closes and all handlers have returned. It returns
-// nil if either side closed it in good order.
+// nil if either side closed it in good order. At most MaxStreams handlers run at
+// once, also if the peer resets streams whose handlers are still at work.
 func (p *Port) Serve(handlers Handlers) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer p.Close()
+	slots := make(chan struct{}, MaxStreams)
 	for {
+		slots <- struct{}{}
 		s, err := p.session.AcceptStream()
 		if err != nil {
 			if p.closedInOrder(err) {
@@ -101,7 +104,10 @@ func (p *Port) Serve(handlers Handlers) error {
 			}
 			return fmt.Errorf("sallyport: %w", err)
 		}
-		running.Go(func() { serve(s, handlers) })
+		running.Go(func() {
+			defer func() { <-slots }()
+			serve(s, handlers)
+		})
 	}
 }
 
