@@ -51,12 +51,14 @@ func newChannel(dial func(context.Context) (net.Conn, error)) *channel {
 // tlsConfig accepts exactly the Keep that holds the key that was sealed.
 func (k *channelKeys) tlsConfig() *tls.Config {
 	return &tls.Config{
-		Certificates:       []tls.Certificate{k.client},
-		MinVersion:         tls.VersionTLS13,
-		CurvePreferences:   []tls.CurveID{tls.X25519MLKEM768},
-		NextProtos:         []string{"h2"},
-		ServerName:         "keep",
-		InsecureSkipVerify: true, //nolint:gosec // no CA vouches for a Keep: VerifyConnection pins the one key
+		Certificates:     []tls.Certificate{k.client},
+		MinVersion:       tls.VersionTLS13,
+		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768},
+		NextProtos:       []string{"h2"},
+		// Small first records help browsers to render; here they only cost.
+		DynamicRecordSizingDisabled: true,
+		ServerName:                  "keep",
+		InsecureSkipVerify:          true, //nolint:gosec // no CA vouches for a Keep: VerifyConnection pins the one key
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) == 1 {
 				if got, ok := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey); ok && k.keep.Equal(got) {
@@ -148,6 +150,9 @@ func (d *deploying) run(ctx context.Context, keys *channelKeys) error {
 		return err
 	}
 	if err := d.stream(ctx, c); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = fmt.Errorf("%w (%w)", cause, err)
+		}
 		return &StepError{Step: 10, Doing: "run the workload", Err: err}
 	}
 	d.done(10, "workload "+Describe(&d.result.Outcome))
@@ -166,13 +171,6 @@ func (d *deploying) stream(ctx context.Context, c *channel) error {
 	})
 	defer stop()
 
-	unread := make(chan error, 1)
-	if d.Stdin != nil {
-		go func() {
-			body := &input{Reader: d.Stdin, failed: func(err error) { unread <- fmt.Errorf("read standard input: %w", err) }}
-			_ = c.call(work, http.MethodPost, wire.PathStdin, body, &wire.Done{}) // the workload's to miss
-		}()
-	}
 	var outputs sync.WaitGroup
 	failed := make(chan error, 2)
 	for path, to := range map[string]io.Writer{wire.PathStdout: d.Stdout, wire.PathStderr: d.Stderr} {
@@ -196,9 +194,17 @@ func (d *deploying) stream(ctx context.Context, c *channel) error {
 			} // nobody reads it any more: the workload sees that too
 		})
 	}
+	unread := make(chan error, 1)
+	if d.Stdin != nil {
+		go func() {
+			body := &input{Reader: d.Stdin, failed: unread}
+			_ = c.call(work, http.MethodPost, wire.PathStdin, body, &wire.Done{}) // the workload's to miss
+		}()
+	}
 	err := c.call(work, http.MethodPost, wire.PathRun, http.NoBody, &d.result.Outcome)
 	select {
-	case err = <-unread: // that is why
+	case err = <-unread: // then this is why
+		err = fmt.Errorf("read standard input: %w", err)
 	default:
 	}
 	if err != nil {
@@ -226,13 +232,16 @@ func (d *deploying) stream(ctx context.Context, c *channel) error {
 // be read to its end the Keep stops the workload, and failed is told why.
 type input struct {
 	io.Reader
-	failed func(error)
+	failed chan<- error
 }
 
 func (i *input) Read(p []byte) (int, error) {
 	n, err := i.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		i.failed(err)
+		select {
+		case i.failed <- err:
+		default: // told already
+		}
 	}
 	return n, err
 }

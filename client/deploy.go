@@ -104,14 +104,17 @@ func Deploy(ctx context.Context, host *Host, d *Deployment) (*Result, error) {
 	if err := dep.prepare(); err != nil {
 		return nil, err
 	}
-	if err := dep.create(ctx); err != nil {
-		return nil, err
-	}
 	defer func() {
+		if dep.result.Keep.ID == "" {
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dep.timeout())
 		defer cancel()
 		_ = host.Stop(ctx, dep.result.Keep.ID) // a host that does not obey can't be made to
 	}()
+	if err := dep.create(ctx); err != nil {
+		return nil, err
+	}
 	key, err := dep.provision(ctx)
 	if err != nil {
 		return nil, err

@@ -243,7 +243,7 @@ func upgrade(conn net.Conn, target string) (net.Conn, error) {
 	}
 	// A host that never ends its headers must not fill this side's memory.
 	limited := &io.LimitedReader{R: conn, N: 64 << 10}
-	from := bufio.NewReader(limited)
+	from := bufio.NewReaderSize(limited, wire.HTTPFrame) // TLS reads record by record
 	response, err := http.ReadResponse(from, r)
 	if err != nil {
 		return nil, briefError{err}
@@ -258,15 +258,10 @@ func upgrade(conn net.Conn, target string) (net.Conn, error) {
 	return &bufferedConn{Conn: conn, from: from}, nil
 }
 
-// bufferedConn is a connection of which some bytes have been read ahead.
+// bufferedConn is a connection that is read through a buffer.
 type bufferedConn struct {
 	net.Conn
 	from *bufio.Reader
 }
 
-func (c *bufferedConn) Read(p []byte) (int, error) {
-	if c.from.Buffered() > 0 {
-		return c.from.Read(p)
-	}
-	return c.Conn.Read(p)
-}
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.from.Read(p) }

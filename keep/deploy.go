@@ -85,7 +85,9 @@ func (t *tenant) tlsConfig() *tls.Config {
 		ClientAuth:             tls.RequireAnyClientCert,
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"h2"},
-		Time:                   t.now,
+		// Small first records help browsers to render; here they only cost.
+		DynamicRecordSizingDisabled: true,
+		Time:                        t.now,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) != 1 {
 				return errors.New("expected one client certificate")

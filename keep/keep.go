@@ -49,6 +49,9 @@ func Main(ctx context.Context) error {
 	if err := k.boot(ctx); err != nil {
 		// There is no tenant yet, so the text can hold nothing of a tenant's.
 		told := k.tell(&wire.Status{State: wire.StateFailed, Text: wire.Line(err.Error())})
+		if told == nil {
+			k.leave()
+		}
 		return errors.Join(err, told, port.Close())
 	}
 	return k.serve(ctx)
@@ -123,15 +126,21 @@ func (k *keep) serve(ctx context.Context) error {
 		case <-shut:
 		case <-k.port.Done():
 		}
-		_ = k.control.CloseWrite() // behind everything else on the sallyport
-		select {
-		case <-k.port.Done():
-		case <-time.After(answerTimeout):
-		}
+		k.leave()
 	}
 	k.runner.Kill()
 	k.port.Close()
 	return errors.Join(err, <-served)
+}
+
+// leave waits until the host has all that was sent to it, and has closed the
+// sallyport.
+func (k *keep) leave() {
+	_ = k.control.CloseWrite() // behind everything else on the sallyport
+	select {
+	case <-k.port.Done():
+	case <-time.After(answerTimeout):
+	}
 }
 
 // tell tells the host where the Keep is.

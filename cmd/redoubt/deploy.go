@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -131,8 +129,6 @@ func (f *workloadFlags) check() error {
 
 // deploy deploys d and settles the exit status.
 func (f *workloadFlags) deploy(ctx context.Context, c *cobra.Command, host *client.Host, d *client.Deployment, status *int) error {
-	// When nobody reads the output any more it is the workload that is to know.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	result, err := client.Deploy(ctx, host, d)
 	if err != nil {
 		return err

@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,16 +27,27 @@ func run() int {
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
 		signal.Notify(signals, syscall.SIGHUP)
 	}
+	// A reader of the output that goes away is no reason to leave things behind.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
 		cancel(interrupted{<-signals})
 		signal.Stop(signals) // a second one ends this program at once
 	}()
 	status := 0
 	if err := command(&status).ExecuteContext(ctx); err != nil {
+		if unread(err) {
+			return interrupted{syscall.SIGPIPE}.status()
+		}
 		fmt.Fprintln(os.Stderr, "redoubt:", wire.Printable(err.Error()))
 		return exitCode(ctx, err)
 	}
 	return status
+}
+
+// unread reports whether err says that nobody reads the output any more.
+func unread(err error) bool {
+	var write *fs.PathError
+	return errors.As(err, &write) && write.Path == os.Stdout.Name() && errors.Is(write, syscall.EPIPE)
 }
 
 // interrupted is the cause of a context that a signal ended.

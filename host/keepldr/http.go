@@ -171,5 +171,5 @@ func relay(conn net.Conn, from *bufio.Reader, s sallyport.Stream, delivered func
 
 func copyAll(to io.Writer, from io.Reader) (int64, error) {
 	// Hide methods by which Copy would choose its own, smaller, steps.
-	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 128<<10))
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, wire.HTTPFrame))
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redoubt-tee/redoubt/host/process"
@@ -48,6 +49,7 @@ type keepldr struct {
 	changed chan struct{} // closed at the next change of info
 	control sallyport.Stream
 	stopped bool // somebody asked for the end
+	killed  bool // and this program had to make it
 }
 
 // Run runs the Keep that config describes, and serves it on listener, until it
@@ -102,7 +104,12 @@ func (l *keepldr) serve(ctx context.Context, listener net.Listener) error {
 		select {
 		case <-l.exited:
 		case <-time.After(stopTimeout):
-			_ = l.cmd.Process.Kill() // fails only if it is gone
+			l.update(func(i *wire.KeepInfo) {
+				if !i.State.Final() && i.Reason == "" {
+					i.Reason = "the Keep has left its sallyport"
+				}
+			})
+			l.kill()
 		}
 	}()
 	defer l.port.Close()
@@ -165,12 +172,14 @@ func (l *keepldr) current() (wire.KeepInfo, <-chan struct{}) {
 // last settles the state of a Keep whose wasmldr is gone.
 func (l *keepldr) last() {
 	l.mu.Lock()
-	stopped := l.stopped
+	stopped, killed := l.stopped, l.killed
 	l.mu.Unlock()
+	status, ok := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	murdered := ok && status.Signaled() && !killed // a client's wish to stop may follow, and must not hide it
 	l.update(func(i *wire.KeepInfo) {
 		switch {
 		case i.State.Final():
-		case stopped && i.Reason == "":
+		case stopped && !murdered && i.Reason == "":
 			i.State = wire.StateEnded
 		default:
 			i.State = wire.StateFailed
@@ -215,8 +224,21 @@ func (l *keepldr) stop() {
 		case <-late:
 		}
 	}
-	_ = l.cmd.Process.Kill() // fails only if it is gone
+	l.kill()
 	<-l.exited
+}
+
+// kill kills wasmldr, if it is not gone by itself.
+func (l *keepldr) kill() {
+	select {
+	case <-l.exited:
+		return
+	default:
+	}
+	l.mu.Lock()
+	l.killed = true
+	l.mu.Unlock()
+	_ = l.cmd.Process.Kill() // fails only if it is gone
 }
 
 // listen follows what the Keep says of its state. It may lie: it can't be

@@ -11,11 +11,15 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,8 +29,9 @@ import (
 	"github.com/redoubt-tee/redoubt/wire"
 )
 
-// patience is how long a command waits for what should be there at once.
-const patience = 20 * time.Second
+// patience is how long a command waits for what should be there at once: long,
+// since only what never comes is a fault, and the machine may have much to do.
+const patience = 40 * time.Second
 
 // eventually reports whether ok became true within patience.
 func eventually(ok func() bool) bool {
@@ -36,6 +41,37 @@ func eventually(ok func() bool) bool {
 		}
 	}
 	return false
+}
+
+// status CODE PROGRAM ARGS... runs a program, which must exit with CODE within
+// patience. If not, it is made to say where it hangs.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status CODE PROGRAM ARGS...")
+	}
+	before := processes(binOf(ts))
+	late := time.AfterFunc(patience, func() {
+		for _, p := range processes(binOf(ts)) {
+			if !slices.Contains(before, p) {
+				_ = syscall.Kill(p.pid, syscall.SIGQUIT) // gone by itself, at last
+			}
+		}
+	})
+	code := "0"
+	err := ts.Exec(args[1], args[2:]...)
+	if !late.Stop() {
+		ts.Fatalf("still running after %v", patience)
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		code = fmt.Sprint(exit.ExitCode())
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if code != args[0] {
+		ts.Fatalf("exit status %s, expected %s", code, args[0])
+	}
 }
 
 // waitsocket PATH|HOST:PORT waits until somebody listens there.
@@ -156,14 +192,10 @@ func nothingLeft(ts *testscript.TestScript, _ bool, args []string) {
 	var left []process
 	if !eventually(func() bool {
 		left = nil
-	next:
 		for _, p := range processes(binOf(ts)) {
-			for _, may := range args {
-				if p.what == may {
-					continue next
-				}
+			if !slices.Contains(args, p.what) {
+				left = append(left, p)
 			}
-			left = append(left, p)
 		}
 		return len(left) == 0
 	}) {
@@ -233,4 +265,13 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(l.Close())
 	ts.Setenv(args[0], port)
+}
+
+// field is the number after name in a file of /proc.
+func field(file []byte, name string) int {
+	n := 0
+	if _, after, ok := bytes.Cut(file, []byte(name)); ok {
+		fmt.Sscan(string(after), &n)
+	}
+	return n
 }

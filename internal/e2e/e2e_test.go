@@ -5,15 +5,12 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -202,42 +199,4 @@ func TestScripts(t *testing.T) {
 			"freeport":     freePort,
 		},
 	})
-}
-
-// status [-in TIME] CODE PROGRAM ARGS... runs a program, which must exit with
-// CODE within TIME.
-func status(ts *testscript.TestScript, neg bool, args []string) {
-	limit := 30 * time.Second
-	if len(args) > 2 && args[0] == "-in" {
-		var err error
-		limit, err = time.ParseDuration(args[1])
-		ts.Check(err)
-		args = args[2:]
-	}
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: status [-in TIME] CODE PROGRAM ARGS...")
-	}
-	before := processes(binOf(ts))
-	late := time.AfterFunc(limit, func() {
-		for _, p := range processes(binOf(ts)) {
-			if !slices.Contains(before, p) {
-				_ = syscall.Kill(p.pid, syscall.SIGQUIT) // gone by itself, at last
-			}
-		}
-	})
-	code := "0"
-	err := ts.Exec(args[1], args[2:]...)
-	if !late.Stop() {
-		ts.Fatalf("still running after %v", limit)
-	}
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		code = fmt.Sprint(exit.ExitCode())
-	case err != nil:
-		ts.Fatalf("%v", err)
-	}
-	if code != args[0] {
-		ts.Fatalf("exit status %s, expected %s", code, args[0])
-	}
 }

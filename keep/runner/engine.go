@@ -47,7 +47,7 @@ func load(module []byte, memory uint64) (*engine, error) {
 		WithMemoryLimitPages(uint32(min(memory/wasmPage, maxPages))).
 		WithDebugInfoEnabled(false) // traps name functions, not source lines: DWARF costs start-up
 	r := wazero.NewRuntimeWithConfig(ctx, config)
-	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
+	if err := instantiateWASI(ctx, r); err != nil {
 		return nil, fmt.Errorf("set up WASI: %w", err)
 	}
 	compiled, err := r.CompileModule(ctx, module)

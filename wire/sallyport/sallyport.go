@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-yamux/v5"
@@ -51,7 +52,8 @@ func config() *yamux.Config {
 	c.MaxIncomingStreams = MaxStreams
 	c.MaxStreamWindowSize = MaxWindow
 	c.ReadBufSize = 64 << 10
-	c.LogOutput = io.Discard // its log repeats bytes of the peer
+	c.MaxMessageSize = 256 << 10 // of what this side sends; the windows bound both
+	c.LogOutput = io.Discard     // its log repeats bytes of the peer
 	return c
 }
 
@@ -129,7 +131,8 @@ func serve(s *yamux.Stream, handlers Handlers) {
 
 func (p *Port) closedInOrder(err error) bool {
 	var away *yamux.GoAwayError
-	return errors.As(err, &away) && away.ErrorCode == 0 || errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrSessionShutdown)
+	return errors.As(err, &away) && away.ErrorCode == 0 || errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrSessionShutdown) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) // EOF, to who was writing
 }
 
 // Close ends the sallyport and all its streams.
