@@ -200,7 +200,7 @@ func TestStates(t *testing.T) {
 			if state.Reached(wire.StateProvisioned) {
 				k.tenant = &tenant{provision: p, hpkePublic: k.offer.key.PublicKey().Bytes()}
 			}
-			var want wire.Code = wire.CodeWrongState
+			want := wire.CodeWrongState
 			switch {
 			case name == "reattest" && (state == wire.StateLoaded || state == wire.StateRunning), name != "reattest" && state == wire.StateReady:
 				want = ""

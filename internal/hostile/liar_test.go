@@ -90,6 +90,9 @@ func (l *liar) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		conn := l.hijack(w)
+		if conn == nil {
+			return
+		}
 		defer conn.Close()
 		l.tunnel(pathID(r), conn)
 	default:
@@ -108,13 +111,13 @@ func pathID(r *http.Request) string { return strings.Split(r.URL.Path, "/")[3] }
 
 // hijack accepts an upgrade and returns the connection.
 func (l *liar) hijack(w http.ResponseWriter) net.Conn {
-	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Upgrade", wire.Upgrade)
-	w.WriteHeader(http.StatusSwitchingProtocols)
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		l.t.Error(err)
+		return nil
 	}
+	// Only now: before, net/http might have read the client's first bytes ahead.
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", wire.Upgrade)
 	return conn
 }
 
