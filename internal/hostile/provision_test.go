@@ -5,10 +5,8 @@ package hostile
 import (
 	"bytes"
 	"errors"
-	"errors"
 	"net"
 	"net/http"
-	"os"
 	"os"
 	"slices"
 	"testing"
