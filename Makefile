@@ -57,9 +57,9 @@ cross:
 	done
 	@echo "build for linux/arm64, all programs"; GOOS=linux GOARCH=arm64 go vet ./cmd/... ./host/... ./keep/...
 
+# BENCHFLAGS=-quick is for a look; -help says what else there is.
 bench: build
-	@GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o $(BIN)/hello.wasm ./examples/hello
-	go test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 20m ./internal/bench
+	@go run ./internal/bench -bin $(BIN) $(BENCHFLAGS)
 
 clean:
 	rm -rf $(BIN) .cache

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,12 +40,14 @@ program's.
 			if err != nil {
 				return err
 			}
+			measured := sync.OnceValues(ownMeasurement)
+			go func() { _, _ = measured() }() // while keepmgr starts; who needs it sees the error
 			host, done, err := embedded()
 			if err != nil {
 				return err
 			}
 			defer done()
-			measurement, err := ownMeasurement()
+			measurement, err := measured()
 			if err != nil {
 				return err
 			}

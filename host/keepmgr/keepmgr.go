@@ -31,6 +31,9 @@ import (
 	"github.com/redoubt-tee/redoubt/wire"
 )
 
+// lastTimeout is how long a keepldr that answers no more may take to be gone.
+const lastTimeout = 2 * time.Second
+
 // What one keepmgr has at most.
 const (
 	maxKeeps  = 256 // that live
@@ -174,7 +177,7 @@ func (m *Manager) start(request *wire.CreateRequest) (wire.KeepInfo, error) {
 	if err != nil {
 		return wire.KeepInfo{}, wire.Refuse(wire.CodeInternal, "start redoubt-keepldr: %v", err)
 	}
-	keep.proxy = proxyTo(id, socket)
+	keep.proxy = keep.proxyTo(id, socket)
 	m.mu.Lock()
 	m.keeps[id] = keep
 	m.mu.Unlock()
@@ -217,7 +220,7 @@ func (m *Manager) remove(id string) {
 }
 
 // proxyTo forwards requests for a Keep's paths to its keepldr.
-func proxyTo(id, socket string) *httputil.ReverseProxy {
+func (m *managed) proxyTo(id, socket string) *httputil.ReverseProxy {
 	prefix := wire.PathKeeps + "/" + id
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -227,8 +230,15 @@ func proxyTo(id, socket string) *httputil.ReverseProxy {
 		Transport:     &http.Transport{DialContext: dialUnix(socket), MaxIdleConns: 4, IdleConnTimeout: time.Minute},
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // the client is told
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			wire.Respond(w, wire.Refuse(wire.CodeGone, "the Keep does not answer: %v", err))
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			// Most likely keepldr is about to be gone: how its Keep ended says more.
+			select {
+			case <-m.done:
+				m.answerLast(w, r)
+			case <-time.After(lastTimeout):
+				wire.Respond(w, wire.Refuse(wire.CodeGone, "the Keep does not answer: %v", err))
+			case <-r.Context().Done():
+			}
 		},
 	}
 }
@@ -311,16 +321,23 @@ func (m *Manager) forward(w http.ResponseWriter, r *http.Request) (wire.Message,
 	if err != nil {
 		return nil, err
 	}
-	if info := keep.current(); info.State.Final() {
-		if strings.HasSuffix(r.URL.Path, wire.PathWatch[len("/v1"):]) {
-			w.Header().Set("Content-Type", wire.ContentType)
-			_ = wire.WriteFrame(w, &info) // the client's loss
-			return nil, nil
-		}
-		return nil, wire.Refuse(wire.CodeGone, "the Keep has %s. %s", info.State, info.Reason)
+	if keep.current().State.Final() {
+		keep.answerLast(w, r)
+	} else {
+		keep.proxy.ServeHTTP(w, r)
 	}
-	keep.proxy.ServeHTTP(w, r)
 	return nil, nil
+}
+
+// answerLast answers for a Keep that has ended.
+func (m *managed) answerLast(w http.ResponseWriter, r *http.Request) {
+	info := m.current()
+	if strings.HasSuffix(r.URL.Path, wire.PathWatch[len("/v1"):]) {
+		w.Header().Set("Content-Type", wire.ContentType)
+		_ = wire.WriteFrame(w, &info) // the client's loss
+		return
+	}
+	wire.Respond(w, wire.Refuse(wire.CodeGone, "the Keep has %s. %s", info.State, info.Reason))
 }
 
 func (m *Manager) stop(_ http.ResponseWriter, r *http.Request) (wire.Message, error) {

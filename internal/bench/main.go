@@ -67,7 +67,11 @@ func (b *bench) run(ctx context.Context, bin, only string) (err error) {
 	if err := b.prepare(ctx, bin); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "%s/%s, %d processors, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	load, err := os.ReadFile("/proc/loadavg") // a busy machine stretches differences; ratios suffer less
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stdout, "%s/%s, %d processors, load %.4s before, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load, runtime.Version())
 	for _, part := range []struct {
 		name string
 		do   func(context.Context) error

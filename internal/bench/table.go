@@ -18,7 +18,9 @@ type table struct{ w *tabwriter.Writer }
 func newTable(title string, columns ...string) *table {
 	fmt.Fprintf(os.Stdout, "\n%s\n", title)
 	t := &table{tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
-	t.row("", columns...)
+	if len(columns) > 0 {
+		t.row("", columns...)
+	}
 	return t
 }
 

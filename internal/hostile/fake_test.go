@@ -138,10 +138,10 @@ var fakeKeeps = map[string]func(net.Conn){
 	"strange": func(conn net.Conn) { _, _ = conn.Write(open(2, wire.StreamExchange)); forever() },
 
 	"ready-silent": func(conn net.Conn) { ready(conn); forever() },
-	"ready-dies":   func(conn net.Conn) { ready(conn); time.Sleep(200 * time.Millisecond); os.Exit(3) },
+	"ready-dies":   func(conn net.Conn) { ready(conn); time.Sleep(time.Second); os.Exit(3) },
 	"ready-closes": func(conn net.Conn) {
 		port, _ := ready(conn)
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(time.Second)
 		port.Close()
 		forever()
 	},
@@ -238,7 +238,7 @@ func TestHostileKeep(t *testing.T) {
 			d := deployment(guests.Hello())
 			d.StepTimeout = 10 * time.Second
 			if want.is != nil || want == (failure{}) {
-				d.StepTimeout = time.Second
+				d.StepTimeout = 2 * time.Second
 			}
 			host, err := client.Open(address, nil)
 			if err != nil {
@@ -447,7 +447,11 @@ func TestHostileRunner(t *testing.T) {
 				t.Fatal("no expectation")
 			}
 			fake := link(t, name)
-			result, err := deployResult(t, fake, time.Second, func(d *client.Deployment) {
+			timeout := 10 * time.Second
+			if want.is != nil {
+				timeout = 2 * time.Second
+			}
+			result, err := deployResult(t, fake, timeout, func(d *client.Deployment) {
 				d.Policy.AnyMeasurement, d.Policy.Measurements = true, nil
 				d.Limits.WallTime = 1000
 				d.Module = append(d.Module, customSection(1<<20)...)

@@ -13,6 +13,7 @@ package hostile
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -56,6 +57,12 @@ func run(m *testing.M) int {
 	clean, err := prepare()
 	defer clean()
 	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// Most of these tests wait, for time-outs and processes.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

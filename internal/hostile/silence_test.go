@@ -97,12 +97,12 @@ func TestBreakOff(t *testing.T) {
 			test.lie(l)
 			d := deployment(guests.Hello())
 			d.Module = append(d.Module, customSection(1<<20)...)
-			d.StepTimeout = 700 * time.Millisecond
+			d.StepTimeout = 1500 * time.Millisecond
 			begin := time.Now()
 			_, err := l.deploy(d)
 			test.want.check(t, err)
 			// Ten time-outs for the workload, one for the stop.
-			if took := time.Since(begin); took > 15*time.Second {
+			if took := time.Since(begin); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -342,7 +342,7 @@ func TestEndless(t *testing.T) {
 				return true
 			}
 			d := deployment(guests.Hello())
-			d.StepTimeout = time.Second
+			d.StepTimeout = 2 * time.Second
 			most := watchMemory(t)
 			_, err := l.deploy(d)
 			test.want.check(t, err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -62,6 +63,7 @@ func serve(control io.ReadWriter) error {
 	if err := wire.WriteFrame(control, &wire.Done{}); err != nil {
 		return err
 	}
+	go debug.FreeOSMemory() // compiling leaves far more behind than what it made
 	var start wire.RunnerStart
 	if err := wire.ReadFrame(control, &start); err != nil {
 		if errors.Is(err, io.EOF) {
