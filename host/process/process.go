@@ -54,8 +54,9 @@ func start(wasmldr *os.File, flags uintptr) (net.Conn, *exec.Cmd, error) {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "sallyport"), os.NewFile(uintptr(pair[1]), "sallyport")
 	defer ours.Close() // FileConn has its own
 	defer theirs.Close()
-	// Out of the way of the child's own descriptors.
-	exe, err := unix.FcntlInt(wasmldr.Fd(), unix.F_DUPFD_CLOEXEC, 10)
+	// Out of the way of the child's own descriptors, and of the few that fork
+	// makes there above the highest of them.
+	exe, err := unix.FcntlInt(wasmldr.Fd(), unix.F_DUPFD_CLOEXEC, pair[1]+64)
 	if err != nil {
 		return nil, nil, err
 	}
