@@ -76,7 +76,9 @@ type changed struct {
 func (c *changed) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err == nil {
-		err = c.change(p[:n])
+		if err = c.change(p[:n]); err != nil {
+			n = 0 // not even what was there
+		}
 	}
 	return n, err
 }
