@@ -23,24 +23,34 @@ func Example() {
 
 	// First: is it genuine?
 	roots := attest.Roots{SNP: []snp.Root{hardware.Root()}}
-	claims, err := attest.Verify(evidence, roots, time.Now())
+	claims, err := attest.Verify(evidence, hardware.Collateral(), roots, time.Now())
 	if err != nil {
 		panic(err)
 	}
 	// Then: is it good enough?
 	policy := attest.Policy{
-		Measurements: [][]byte{measurement[:]},
-		SNP:          attest.SNPPolicy{MinTCB: map[snp.Product]snp.TCB{snp.Milan: {Bootloader: 4, SNP: 24, Microcode: 219}}},
+		SNP: &attest.SNPPolicy{
+			Pins:   attest.Pins{Measurements: []attest.Reference{{Name: "ours", Digest: measurement[:]}}, AnyMachine: true},
+			MinTCB: map[snp.Product]snp.TCB{snp.Milan: {Bootloader: 4, SNP: 24, Microcode: 219}},
+		},
 	}
-	for _, rule := range policy.Appraise(claims, reportData).Rules {
+	for _, rule := range policy.Appraise(claims, reportData[:]).Rules {
 		fmt.Printf("%v %s\n", rule.OK, rule.Name)
 	}
 	// Output:
+	// true technology
 	// false simulated
 	// true report data
-	// true measurement
 	// true debug
-	// true migration agent
-	// true VMPL
+	// true revocation
+	// true collateral
+	// true measurement
+	// true machine
+	// true signer
 	// true minimum TCB
+	// true VMPL
+	// true migration agent
+	// false SMT
+	// true alias check
+	// true host data
 }

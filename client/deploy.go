@@ -32,10 +32,7 @@ type Deployment struct {
 	Profile wire.Profile
 	Limits  wire.Limits
 
-	// Policy decides whether the Keep's evidence, verified back to Roots, is
-	// good enough.
-	Policy attest.Policy
-	Roots  attest.Roots
+	Trust // of the Keep
 
 	// Stdin is read until its end, or the workload's. Each is left out of the
 	// workload's capabilities if it is nil.
@@ -224,8 +221,8 @@ func (d *deploying) provision(ctx context.Context) (*channelKeys, error) {
 	rd := wire.ProvisionReportData(nonce, attested.HPKEPublicKey, d.result.Config)
 	var sealed []byte
 	var keys *channelKeys
-	err = d.step(ctx, 5, "verify the Keep's evidence", 1, func(context.Context) (text string, err error) {
-		claims, result, err := appraise(&attested.Evidence, d.Roots, d.Policy, rd)
+	err = d.step(ctx, 5, "verify the Keep's evidence", 1, func(ctx context.Context) (text string, err error) {
+		claims, result, err := d.appraise(ctx, &attested.Evidence, rd, d.Profile)
 		if err != nil {
 			return "", err
 		}
@@ -243,19 +240,6 @@ func (d *deploying) provision(ctx context.Context) (*channelKeys, error) {
 		err := d.host.exchange(ctx, d.result.Keep.ID, &wire.ProvisionRequest{Sealed: sealed}, &wire.Provisioned{})
 		return "Keep opened them and made its one-use certificate", err
 	})
-}
-
-// appraise verifies evidence and applies the policy.
-func appraise(e *wire.Evidence, roots attest.Roots, policy attest.Policy, rd wire.ReportData) (*attest.Claims, attest.Result, error) {
-	claims, err := attest.Verify(attest.Evidence{Type: e.Type, Report: e.Report, Auxblob: e.Auxblob}, roots, time.Now())
-	if err != nil {
-		return nil, attest.Result{}, err
-	}
-	result := policy.Appraise(claims, rd)
-	if err := result.Err(); err != nil {
-		return nil, result, err
-	}
-	return claims, result, nil
 }
 
 // channelKeys are the keys of one deployment channel, both ends.
@@ -309,31 +293,4 @@ func (d *deploying) seal(keys *channelKeys, hpkePublicKey []byte, rd wire.Report
 		return nil, fmt.Errorf("the Keep's HPKE key: %w", err)
 	}
 	return hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), wire.SealInfo(rd), plain)
-}
-
-// Attested is what a running Keep proved.
-type Attested struct {
-	Claims    attest.Claims
-	Appraisal attest.Result
-	Workload  wire.Digest
-	Config    wire.Configuration
-}
-
-// Attest has a Keep that holds a workload prove what it runs, with a nonce of
-// wire.NonceSize bytes that the caller chose.
-func Attest(ctx context.Context, host *Host, id string, nonce []byte, policy attest.Policy, roots attest.Roots) (*Attested, error) {
-	var answer wire.WorkloadAttestation
-	if err := host.exchange(ctx, id, &wire.ReattestRequest{Nonce: nonce}, &answer); err != nil {
-		return nil, err
-	}
-	config, err := answer.Config.Digest()
-	if err != nil {
-		return nil, err
-	}
-	rd := wire.WorkloadReportData(nonce, answer.HPKEPublicKey, config, answer.Workload)
-	claims, result, err := appraise(&answer.Evidence, roots, policy, rd)
-	if err != nil {
-		return nil, err
-	}
-	return &Attested{Claims: *claims, Appraisal: result, Workload: answer.Workload, Config: answer.Config}, nil
 }

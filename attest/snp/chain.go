@@ -3,11 +3,13 @@ package snp
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"time"
+
+	"github.com/redoubt-tee/redoubt/attest/pki"
 )
 
 // Errors of the certificate chain.
@@ -28,7 +30,8 @@ type Root struct {
 	// Intermediates are the ASK and ASVK, for evidence that comes without.
 	// They are verified like those that come with evidence.
 	Intermediates []*x509.Certificate
-	// Dev marks a root of simulated hardware. Verify copies it to its claims.
+	// Dev marks a root of simulated hardware. So is every root to Verify whose ARK
+	// is none of AMDRoots.
 	Dev bool
 }
 
@@ -36,8 +39,8 @@ type Root struct {
 const amdOrganization = "Advanced Micro Devices"
 
 // ParseRoot reads a root from PEM: one self-signed ARK and any number of
-// intermediates, in any order, as AMD's key server hands them out. A root that
-// does not call itself AMD's is marked as Dev.
+// intermediates, in any order, as AMD's key server hands them out. A root whose
+// ARK is none of AMDRoots is marked as Dev, whatever it calls itself.
 func ParseRoot(data []byte) (Root, error) {
 	var root Root
 	for rest := bytes.TrimSpace(data); len(rest) > 0; {
@@ -67,17 +70,20 @@ func ParseRoot(data []byte) (Root, error) {
 			root.Product = product
 		}
 	}
-	if err := checkIssued(root.ARK, root.ARK); err != nil {
+	if err := checkIssued(root.ARK, root.ARK, nil); err != nil {
 		return Root{}, fmt.Errorf("root: %w", err)
 	}
 	if err := root.check(); err != nil {
 		return Root{}, err
 	}
-	org := root.ARK.Subject.Organization
-	root.Dev = len(org) != 1 || org[0] != amdOrganization
 	root.Name = root.ARK.Subject.CommonName
+	org := root.ARK.Subject.Organization
 	if len(org) > 0 {
 		root.Name += " of " + org[0]
+	}
+	root.Dev = !root.isAMD()
+	if root.Dev && len(org) > 0 && org[0] == amdOrganization {
+		root.Name += fmt.Sprintf(", so it says, but none of AMD's: SHA-256 %x", sha256.Sum256(root.ARK.Raw))
 	}
 	return root, nil
 }
@@ -92,76 +98,6 @@ func (r Root) check() error {
 	}
 	if err := checkCA(r.ARK); err != nil {
 		return fmt.Errorf("root %q: %w", r.Name, err)
-	}
-	return nil
-}
-
-// findChain finds the pinned root that leaf goes back to and verifies the chain:
-// root -> ASK -> VCEK, or root -> ASVK -> VLEK, all valid at now.
-func findChain(table *CertTable, leaf *x509.Certificate, signer SigningKey, roots []Root, now time.Time) (*Root, error) {
-	var failed error
-	pinned := table.ARK == nil
-	for i := range roots {
-		root := &roots[i]
-		if err := root.check(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrRoot, err)
-		}
-		if table.ARK != nil && !bytes.Equal(table.ARK.Raw, root.ARK.Raw) {
-			continue
-		}
-		pinned = true
-		intermediates := root.Intermediates
-		if table.ASK != nil {
-			intermediates = append([]*x509.Certificate{table.ASK}, intermediates...)
-		}
-		for _, ca := range intermediates {
-			if !bytes.Equal(leaf.RawIssuer, ca.RawSubject) || !bytes.Equal(ca.RawIssuer, root.ARK.RawSubject) {
-				continue
-			}
-			err := checkChain(root, ca, leaf, signer, now)
-			if err == nil {
-				return root, nil
-			}
-			if failed == nil {
-				failed = err
-			}
-		}
-	}
-	switch {
-	case failed != nil:
-		return nil, failed
-	case !pinned:
-		return nil, fmt.Errorf("%w: it names %q as its root, which is none of the %d given", ErrRoot, table.ARK.Subject.String(), len(roots))
-	}
-	return nil, fmt.Errorf("%w: no certificate leads from the %v's issuer %q to one of the %d roots given", ErrRoot, signer, leaf.Issuer.String(), len(roots))
-}
-
-func checkChain(root *Root, ca, leaf *x509.Certificate, signer SigningKey, now time.Time) error {
-	// A VLEK's issuer must not vouch for chips, nor a VCEK's for providers.
-	want := "SEV-" + string(root.Product)
-	if signer == VLEK {
-		want = "SEV-VLEK-" + string(root.Product)
-	}
-	if ca.Subject.CommonName != want {
-		return fmt.Errorf("%w: the %v's issuer is %q, must be %q", ErrChain, signer, ca.Subject.CommonName, want)
-	}
-	if err := checkCA(ca); err != nil {
-		return err
-	}
-	if err := checkIssued(ca, root.ARK); err != nil {
-		return err
-	}
-	if err := checkIssued(leaf, ca); err != nil {
-		return err
-	}
-	if leaf.IsCA {
-		return fmt.Errorf("%w: %q is a certificate authority, must not be", ErrChain, leaf.Subject.CommonName)
-	}
-	for _, cert := range []*x509.Certificate{root.ARK, ca, leaf} {
-		if now.Before(cert.NotBefore) || now.After(cert.NotAfter) {
-			return fmt.Errorf("%w: %q is valid from %s to %s, and it is %s", ErrTime, cert.Subject.CommonName,
-				cert.NotBefore.UTC().Format(time.RFC3339), cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-		}
 	}
 	return nil
 }
@@ -181,7 +117,7 @@ func checkCA(cert *x509.Certificate) error {
 
 // checkIssued checks that issuer's key signed cert, with RSA-PSS and SHA-384
 // and nothing else.
-func checkIssued(cert, issuer *x509.Certificate) error {
+func checkIssued(cert, issuer *x509.Certificate, seen *pki.Seen) error {
 	if cert.Version != 3 || len(cert.UnhandledCriticalExtensions) != 0 {
 		return fmt.Errorf("%w: %q must be an X.509 v3 certificate without unknown critical extensions", ErrChain, cert.Subject.CommonName)
 	}
@@ -191,7 +127,7 @@ func checkIssued(cert, issuer *x509.Certificate) error {
 	if !bytes.Equal(cert.RawIssuer, issuer.RawSubject) {
 		return fmt.Errorf("%w: %q was not issued by %q", ErrChain, cert.Subject.CommonName, issuer.Subject.CommonName)
 	}
-	if err := issuer.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature); err != nil {
+	if err := seen.CheckSignature(cert, issuer); err != nil {
 		return fmt.Errorf("%w: %q signed by %q: %w", ErrChain, cert.Subject.CommonName, issuer.Subject.CommonName, err)
 	}
 	return nil

@@ -19,7 +19,7 @@ var ErrCertificate = errors.New("endorsement certificate not as specified")
 type Endorsement struct {
 	Signer  SigningKey // VCEK or VLEK
 	Product Product
-	Name    string // the product with its stepping, such as Milan-B0
+	Name    string // the product as AMD has it there: Milan, Milan-B0, Siena
 	TCB     TCB
 	HWID    []byte // of a VCEK: 64 bytes, or 8 on Turin
 	CSPID   string // of a VLEK: the cloud provider
@@ -77,8 +77,7 @@ func parseEndorsement(cert *x509.Certificate) (*Endorsement, error) {
 	}
 	version := x.number(oidStruct)
 	e.Name = x.text(oidProductName)
-	line, _, _ := strings.Cut(e.Name, "-")
-	e.Product = Product(line)
+	e.Product = productOf(e.Name)
 
 	e.TCB = TCB{Bootloader: x.number(oidBootloader), TEE: x.number(oidTEE), SNP: x.number(oidSNP), Microcode: x.number(oidMicrocode)}
 	unused, wantVersion := []string{oidSPL4, oidSPL5, oidSPL6, oidSPL7}, uint8(0)
@@ -107,6 +106,17 @@ func parseEndorsement(cert *x509.Certificate) (*Endorsement, error) {
 		return nil, fmt.Errorf("structure version %d, must be %d for %s", version, wantVersion, e.Product)
 	}
 	return e, nil
+}
+
+// productOf returns the product of a certificate's product name: without its
+// stepping, and with Bergamo and Siena, which have no roots of their own, as Genoa
+// (VCEK specification 57230, table 4).
+func productOf(name string) Product {
+	line, _, _ := strings.Cut(name, "-")
+	if line == "Bergamo" || line == "Siena" {
+		return Genoa
+	}
+	return Product(line)
 }
 
 // extensions is AMD's extensions of a certificate. The first error sticks.

@@ -82,7 +82,7 @@ func (c CPUID) Product() (Product, error) {
 		return Milan, nil
 	case c.Family == 0x19 && (c.Model>>4 == 0x1 || c.Model>>4 == 0xA):
 		return Genoa, nil
-	case c.Family == 0x1A && c.Model <= 0x11:
+	case c.Family == 0x1A && c.Model <= 0x1F: // from 0x10 on Turin Dense
 		return Turin, nil
 	}
 	return "", fmt.Errorf("%w: processor family %#x model %#x is not a Milan, Genoa or Turin", ErrProduct, c.Family, c.Model)

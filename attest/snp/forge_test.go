@@ -34,23 +34,37 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// TestVerifySimulated has what verifies: each product, version and signer, with
+// certificates in a table or in collateral.
 func TestVerifySimulated(t *testing.T) {
 	t.Parallel()
 	for product, amd := range lab {
 		t.Run(string(product), func(t *testing.T) {
 			t.Parallel()
-			chip := must(amd().NewSNP())
-			ev := must(chip.Evidence([64]byte{1}, [48]byte{2}))
-			c, err := snp.Verify(ev.Report, ev.Auxblob, []snp.Root{amd().Root()}, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			size := 64
-			if product == snp.Turin {
-				size = 8
-			}
-			if !c.Dev || c.Product != product || c.Report.ReportData != [64]byte{1} || c.Report.Measurement != [48]byte{2} || len(c.ChipID) != size {
-				t.Errorf("claims %+v", c)
+			chips := map[snp.SigningKey]*teelab.SNP{snp.VCEK: must(amd().NewSNP()), snp.VLEK: must(amd().NewVLEK("CN=cloud"))}
+			for signer, chip := range chips {
+				for version := uint32(2); version <= 5; version++ {
+					ev := must(chip.Faulty([64]byte{1}, [48]byte{2}, teelab.Version(version)))
+					collateral := snp.Collateral{Certificates: chip.Collateral().Certificates, CRLs: chip.Collateral().CRLs}
+					for _, auxblob := range [][]byte{ev.Auxblob, nil} {
+						c, err := snp.Verify(ev.Report, auxblob, collateral, []snp.Root{amd().Root()}, nil, now)
+						if err != nil {
+							t.Fatal(err)
+						}
+						size := 64
+						if product == snp.Turin {
+							size = 8
+						}
+						if signer == snp.VLEK {
+							size = 0
+						}
+						if !c.Dev || c.Product != product || c.Signer != signer || c.Report.Version != version || len(c.ChipID) != size ||
+							c.Report.ReportData != [64]byte{1} || c.Report.Measurement != [48]byte{2} || (c.CSPID == "CN=cloud") != (signer == snp.VLEK) ||
+							len(c.Collateral) != 1 || len(c.Unchecked) != 0 {
+							t.Errorf("claims %+v", c)
+						}
+					}
+				}
 			}
 		})
 	}
@@ -65,38 +79,37 @@ func TestVerifyFaulty(t *testing.T) {
 		product snp.Product
 		fault   teelab.Fault
 		want    error // nil if it verifies: the rest is for the policy
+		reason  string
 	}{
-		{"debug", snp.Milan, teelab.Debug, nil},
-		{"migrate", snp.Milan, teelab.MigrateMA, nil},
-		{"VMPL 1", snp.Milan, teelab.VMPL(1), nil},
-		{"VMPL 4", snp.Milan, teelab.VMPL(4), snp.ErrReport},
-		{"other chip", snp.Milan, teelab.ChipID([64]byte{1}), snp.ErrChipID},
-		{"masked chip", snp.Milan, teelab.ChipID([64]byte{}), nil},
-		{"other chip of Turin", snp.Turin, teelab.ChipID([64]byte{1}), snp.ErrChipID},
-		{"masked chip of Turin", snp.Turin, teelab.ChipID([64]byte{}), nil},
-		{"chip of Turin with a tail", snp.Turin, func(r *snp.Report) { r.ChipID[8] = 1 }, snp.ErrChipID},
-		{"masked chip of Turin with a tail", snp.Turin, teelab.ChipID([64]byte{63: 1}), snp.ErrChipID},
-		{"other TCB", snp.Milan, teelab.TCB(snp.RawTCB{4, 0, 6: 24, 7: 218}), snp.ErrTCB},
-		{"TCB with reserved bytes", snp.Milan, teelab.TCB(snp.RawTCB{4, 0, 1, 6: 24, 7: 219}), snp.ErrReport},
-		{"FMC of Turin", snp.Turin, func(r *snp.Report) { r.ReportedTCB[0]++ }, snp.ErrTCB},
-		{"launch TCB with reserved bytes", snp.Milan, func(r *snp.Report) { r.LaunchTCB[3] = 1 }, snp.ErrReport},
-		{"processor of another product", snp.Milan, func(r *snp.Report) { r.CPUID.Model = 0x11 }, snp.ErrProduct},
-		{"processor of no product", snp.Milan, func(r *snp.Report) { r.CPUID.Family = 0x17 }, snp.ErrProduct},
-		{"signer VLEK", snp.Milan, func(r *snp.Report) { r.SigningKey = snp.VLEK }, snp.ErrSigner},
-		{"signer none", snp.Milan, func(r *snp.Report) { r.SigningKey = snp.NoSigning }, snp.ErrSigner},
-		{"signing off", snp.Milan, func(r *snp.Report) { r.MaskChipKey = true }, snp.ErrSigner},
-		{"version 2", snp.Milan, func(r *snp.Report) { r.Version, r.CPUID = 2, snp.CPUID{} }, nil},
-		{"version 5", snp.Genoa, func(r *snp.Report) { r.Version, r.LaunchMitVector = 5, 1 }, nil},
+		{"debug", snp.Milan, teelab.Debug, nil, ""},
+		{"migrate", snp.Milan, teelab.MigrateMA, nil, ""},
+		{"VMPL 1", snp.Milan, teelab.VMPL(1), nil, ""},
+		{"VMPL 4", snp.Milan, teelab.VMPL(4), snp.ErrReport, "VMPL 4, must be 0 to 3"},
+		{"other chip", snp.Milan, teelab.ChipID([64]byte{1}), snp.ErrChipID, "the VCEK is for"},
+		{"masked chip", snp.Milan, teelab.ChipID([64]byte{}), nil, ""},
+		{"other chip of Turin", snp.Turin, teelab.ChipID([64]byte{1}), snp.ErrChipID, "the VCEK is for"},
+		{"masked chip of Turin", snp.Turin, teelab.ChipID([64]byte{}), nil, ""},
+		{"chip of Turin with a tail", snp.Turin, func(r *snp.Report) { r.ChipID[8] = 1 }, snp.ErrChipID, "more than the 8 bytes"},
+		{"masked chip of Turin with a tail", snp.Turin, teelab.ChipID([64]byte{63: 1}), snp.ErrChipID, "more than the 8 bytes"},
+		{"other TCB", snp.Milan, teelab.TCB(snp.RawTCB{4, 0, 6: 24, 7: 218}), snp.ErrTCB, "microcode 219, the report says"},
+		{"TCB with reserved bytes", snp.Milan, teelab.TCB(snp.RawTCB{4, 0, 1, 6: 24, 7: 219}), snp.ErrReport, "reserved bytes of Milan"},
+		{"FMC of Turin", snp.Turin, func(r *snp.Report) { r.ReportedTCB[0]++ }, snp.ErrTCB, "the report says fmc 2"},
+		{"launch TCB with reserved bytes", snp.Milan, func(r *snp.Report) { r.LaunchTCB[3] = 1 }, snp.ErrReport, "reserved bytes of Milan"},
+		{"processor of another product", snp.Milan, func(r *snp.Report) { r.CPUID.Model = 0x11 }, snp.ErrProduct, "a report of a Genoa with a VCEK for Milan"},
+		{"processor of no product", snp.Milan, func(r *snp.Report) { r.CPUID.Family = 0x17 }, snp.ErrProduct, "family 0x17"},
+		{"signer VLEK", snp.Milan, func(r *snp.Report) { r.SigningKey = snp.VLEK }, snp.ErrSigner, "signed by a VLEK, and neither"},
+		{"signer none", snp.Milan, func(r *snp.Report) { r.SigningKey = snp.NoSigning }, snp.ErrSigner, "signing key is none"},
+		{"signing off", snp.Milan, func(r *snp.Report) { r.MaskChipKey = true }, snp.ErrSigner, "MASK_CHIP_KEY"},
+		{"version 2", snp.Milan, func(r *snp.Report) { r.Version, r.CPUID = 2, snp.CPUID{} }, nil, ""},
+		{"version 5", snp.Genoa, func(r *snp.Report) { r.Version, r.LaunchMitVector = 5, 1 }, nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			amd := lab[tt.product]()
 			chip := must(amd.NewSNP())
 			ev := must(chip.Faulty([64]byte{}, [48]byte{}, tt.fault))
-			c, err := snp.Verify(ev.Report, ev.Auxblob, []snp.Root{amd.Root()}, now)
-			if !errors.Is(err, tt.want) || (c == nil) != (err != nil) {
-				t.Errorf("got %v, want %v", err, tt.want)
-			}
+			c, err := snp.Verify(ev.Report, ev.Auxblob, snp.Collateral{}, []snp.Root{amd.Root()}, nil, now)
+			check(t, c, err, tt.want, tt.reason)
 			if err == nil && string(c.ChipID) != string(chip.VCEK.Extensions[len(chip.VCEK.Extensions)-1].Value) {
 				t.Errorf("chip ID %x is not the certificate's", c.ChipID)
 			}
@@ -109,42 +122,80 @@ func TestVerifyMutated(t *testing.T) {
 	t.Parallel()
 	amd := lab[snp.Milan]()
 	ev := must(must(amd.NewSNP()).Evidence([64]byte{1}, [48]byte{2}))
+	const signature = "not made by the certified VCEK over this report"
 	for _, tt := range []struct {
 		name   string
 		offset int
 		want   error
+		reason string
 	}{
-		{"version", 0x00, snp.ErrReport}, {"guest SVN", 0x04, snp.ErrSignature},
-		{"ABI minor", 0x08, snp.ErrSignature}, {"ABI major", 0x09, snp.ErrSignature}, {"policy", 0x0A, snp.ErrSignature},
-		{"family ID", 0x10, snp.ErrSignature}, {"image ID", 0x20, snp.ErrSignature},
-		{"VMPL", 0x30, snp.ErrSignature}, {"signature algorithm", 0x34, snp.ErrReport},
-		{"current TCB", 0x38, snp.ErrSignature}, {"platform information", 0x40, snp.ErrSignature},
-		{"author key", 0x48, snp.ErrSignature}, {"report data", 0x50, snp.ErrSignature}, {"end of report data", 0x8F, snp.ErrSignature},
-		{"measurement", 0x90, snp.ErrSignature}, {"end of measurement", 0xBF, snp.ErrSignature}, {"host data", 0xC0, snp.ErrSignature},
-		{"ID key digest", 0xE0, snp.ErrSignature}, {"author key digest", 0x110, snp.ErrSignature},
-		{"report ID", 0x140, snp.ErrSignature}, {"report ID of migration agent", 0x160, snp.ErrSignature},
-		{"reported TCB", 0x180, snp.ErrTCB}, {"reported microcode", 0x187, snp.ErrTCB},
-		{"family", 0x188, snp.ErrProduct}, {"model", 0x189, snp.ErrSignature}, {"stepping", 0x18A, snp.ErrSignature},
-		{"chip ID", 0x1A0, snp.ErrChipID}, {"end of chip ID", 0x1DF, snp.ErrChipID},
-		{"committed TCB", 0x1E0, snp.ErrSignature}, {"current build", 0x1E8, snp.ErrSignature}, {"current minor", 0x1E9, snp.ErrSignature},
-		{"current major", 0x1EA, snp.ErrSignature}, {"committed build", 0x1EC, snp.ErrSignature}, {"committed minor", 0x1ED, snp.ErrSignature},
-		{"committed major", 0x1EE, snp.ErrSignature}, {"launch TCB", 0x1F0, snp.ErrSignature}, {"mitigation vector", 0x1F8, snp.ErrReport},
-		{"R", 0x2A0, snp.ErrSignature}, {"top of R", 0x2CF, snp.ErrSignature}, {"S", 0x2E8, snp.ErrSignature}, {"top of S", 0x317, snp.ErrSignature},
+		{"version", 0x00, snp.ErrReport, "bytes 0x188 to 0x18a are reserved in version 2"},
+		{"guest SVN", 0x04, snp.ErrSignature, signature},
+		{"ABI minor", 0x08, snp.ErrSignature, signature},
+		{"ABI major", 0x09, snp.ErrSignature, signature},
+		{"policy", 0x0A, snp.ErrSignature, signature},
+		{"policy's upper bits", 0x0C, snp.ErrReport, "bits above 25"},
+		{"family ID", 0x10, snp.ErrSignature, signature},
+		{"image ID", 0x20, snp.ErrSignature, signature},
+		{"VMPL", 0x30, snp.ErrSignature, signature},
+		{"signature algorithm", 0x34, snp.ErrReport, "signature algorithm 0"},
+		{"current TCB", 0x38, snp.ErrSignature, signature},
+		{"current TCB's reserved bytes", 0x3A, snp.ErrReport, "reserved bytes of Milan"},
+		{"platform information", 0x40, snp.ErrSignature, signature},
+		{"platform information's upper bits", 0x41, snp.ErrReport, "bits above 7"},
+		{"author key", 0x48, snp.ErrSignature, signature},
+		{"key information's upper bits", 0x49, snp.ErrReport, "reserved bits above bit 4"},
+		{"report data", 0x50, snp.ErrSignature, signature},
+		{"end of report data", 0x8F, snp.ErrSignature, signature},
+		{"measurement", 0x90, snp.ErrSignature, signature},
+		{"end of measurement", 0xBF, snp.ErrSignature, signature},
+		{"host data", 0xC0, snp.ErrSignature, signature},
+		{"ID key digest", 0xE0, snp.ErrSignature, signature},
+		{"author key digest", 0x110, snp.ErrSignature, signature},
+		{"report ID", 0x140, snp.ErrSignature, signature},
+		{"report ID of migration agent", 0x160, snp.ErrSignature, signature},
+		{"reported bootloader", 0x180, snp.ErrTCB, "bootloader 4, tee 0, snp 24, microcode 219, the report says fmc 0, bootloader 5"},
+		{"reported TEE", 0x181, snp.ErrTCB, "the report says fmc 0, bootloader 4, tee 1"},
+		{"reported SNP", 0x186, snp.ErrTCB, "snp 25"},
+		{"reported microcode", 0x187, snp.ErrTCB, "microcode 218"},
+		{"family", 0x188, snp.ErrProduct, "family 0x18"},
+		{"model", 0x189, snp.ErrSignature, signature},
+		{"stepping", 0x18A, snp.ErrSignature, signature},
+		{"chip ID", 0x1A0, snp.ErrChipID, "the VCEK is for"},
+		{"end of chip ID", 0x1DF, snp.ErrChipID, "the VCEK is for"},
+		{"committed TCB", 0x1E0, snp.ErrSignature, signature},
+		{"committed TCB's reserved bytes", 0x1E2, snp.ErrReport, "reserved bytes of Milan"},
+		{"current build", 0x1E8, snp.ErrSignature, signature},
+		{"current minor", 0x1E9, snp.ErrSignature, signature},
+		{"current major", 0x1EA, snp.ErrSignature, signature},
+		{"committed build", 0x1EC, snp.ErrSignature, signature},
+		{"committed minor", 0x1ED, snp.ErrSignature, signature},
+		{"committed major", 0x1EE, snp.ErrSignature, signature},
+		{"launch TCB", 0x1F0, snp.ErrSignature, signature},
+		{"launch TCB's reserved bytes", 0x1F2, snp.ErrReport, "reserved bytes of Milan"},
+		{"launch mitigation vector", 0x1F8, snp.ErrReport, "bytes 0x1f8 to 0x207"},
+		{"current mitigation vector", 0x200, snp.ErrReport, "bytes 0x1f8 to 0x207"},
+		{"R", 0x2A0, snp.ErrSignature, signature},
+		{"top of R", 0x2CF, snp.ErrSignature, ""}, // it may get larger than the group order
+		{"S", 0x2E8, snp.ErrSignature, signature},
+		{"top of S", 0x317, snp.ErrSignature, ""},
 	} {
 		bad := append([]byte(nil), ev.Report...)
 		bad[tt.offset] ^= 1
-		if _, err := snp.Verify(bad, ev.Auxblob, []snp.Root{amd.Root()}, now); !errors.Is(err, tt.want) {
-			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := snp.Verify(bad, ev.Auxblob, snp.Collateral{}, []snp.Root{amd.Root()}, nil, now)
+			check(t, c, err, tt.want, tt.reason)
+		})
 	}
 	order := elliptic.P384().Params().N
 	for name, n := range map[string]*big.Int{"zero": big.NewInt(0), "the group order": order, "all ones": new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 384), big.NewInt(1))} {
 		for i := range 2 {
 			r := must(snp.ParseReport(ev.Report))
 			n.FillBytes([][]byte{r.SignatureR[:], r.SignatureS[:]}[i])
-			if _, err := snp.Verify(r.Encode(), ev.Auxblob, []snp.Root{amd.Root()}, now); !errors.Is(err, snp.ErrSignature) {
-				t.Errorf("R or S is %s: got %v", name, err)
-			}
+			t.Run([]string{"R", "S"}[i]+" is "+name, func(t *testing.T) {
+				c, err := snp.Verify(r.Encode(), ev.Auxblob, snp.Collateral{}, []snp.Root{amd.Root()}, nil, now)
+				check(t, c, err, snp.ErrSignature, "R and S must be from 1 to the group order")
+			})
 		}
 	}
 }
@@ -181,6 +232,10 @@ func TestVerifyForgedChain(t *testing.T) {
 	}
 	table := func(ask, vcek *x509.Certificate) snp.CertTable {
 		return snp.CertTable{ARK: amd.ARK, ASK: ask, VCEK: vcek}
+	}
+	asvk, asvkKey, err := amd.ASVK()
+	if err != nil {
+		t.Fatal(err)
 	}
 	provider := ask(func(c *x509.Certificate) { c.Subject.CommonName = "SEV-VLEK-Milan" })
 	genoa := ask(func(c *x509.Certificate) { c.Subject.CommonName = "SEV-Genoa" })
@@ -220,15 +275,16 @@ func TestVerifyForgedChain(t *testing.T) {
 		{"VCEK of the same chip, other key", table(amd.ASK, issue(amd.VCEK(id, tcb), amd.ASK, must(amd.NewSNP()).VCEK.PublicKey, amd.ASKKey)), snp.ErrSignature, "not made by"},
 		{"VCEK with P-256", table(amd.ASK, issue(amd.VCEK(id, tcb), amd.ASK, &must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).PublicKey, amd.ASKKey)), snp.ErrCertificate, "P-384"},
 		{"VCEK with RSA", table(amd.ASK, issue(amd.VCEK(id, tcb), amd.ASK, &small.PublicKey, amd.ASKKey)), snp.ErrCertificate, "P-384"},
+		{"VCEK under the genuine ASVK", table(asvk, issue(amd.VCEK(id, tcb), asvk, chip.VCEK.PublicKey, asvkKey)), snp.ErrChain, `issuer is "SEV-VLEK-Milan"`},
+		{"ASVK between ASK and VCEK", table(issue(amd.ASK, asvk, &amd.ASKKey.PublicKey, asvkKey), chip.VCEK), snp.ErrRoot, "no certificate leads"},
+		{"VCEK without AMD's extensions", table(amd.ASK, leaf(func(c *x509.Certificate) { c.ExtraExtensions = nil })), snp.ErrCertificate, "is missing"},
 		{"VLEK for VCEK", table(amd.ASK, leaf(func(c *x509.Certificate) { c.Subject.CommonName = "SEV-VLEK" })), snp.ErrSigner, `must be "SEV-VCEK"`},
 		{"other name for VCEK", table(amd.ASK, leaf(func(c *x509.Certificate) { c.Subject.CommonName = "localhost" })), snp.ErrSigner, `common name is "localhost"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c, err := snp.Verify(ev.Report, tt.table.Encode(), []snp.Root{amd.Root()}, now)
-			if !errors.Is(err, tt.want) || (c == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.reason) {
-				t.Errorf("got %v, want %v: %s", err, tt.want, tt.reason)
-			}
+			c, err := snp.Verify(ev.Report, tt.table.Encode(), snp.Collateral{}, []snp.Root{amd.Root()}, nil, now)
+			check(t, c, err, tt.want, tt.reason)
 		})
 	}
 }

@@ -3,12 +3,16 @@ package snp_test
 import (
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"runtime"
 	"testing"
 
+	"github.com/redoubt-tee/redoubt/attest/pki"
 	"github.com/redoubt-tee/redoubt/attest/snp"
 	"github.com/redoubt-tee/redoubt/internal/teelab"
 )
@@ -19,9 +23,25 @@ var update = flag.Bool("update", false, "write new seeds to testdata")
 // -fuzzminimizetime=1x: Go otherwise spends the time on shrinking what it finds.
 const seedRoot = "testdata/root.pem"
 
+// bounded calls parse with size bytes and checks how much it allocates: at most 64
+// KiB, and 48 times its input. (A certificate's or list's smallest extension or
+// entry is a dozen bytes, and a few hundred when it is read.) Nothing else may run.
+func bounded(t *testing.T, size int, parse func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	parse()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(64<<10+48*size) {
+		t.Fatalf("%d bytes allocated for %d", used, size)
+	}
+}
+
 func FuzzParseReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := snp.ParseReport(data)
+		var r *snp.Report
+		var err error
+		bounded(t, 0, func() { r, err = snp.ParseReport(data) })
 		if (r == nil) != (err != nil) {
 			t.Fatalf("report %v with error %v", r, err)
 		}
@@ -33,7 +53,9 @@ func FuzzParseReport(f *testing.F) {
 
 func FuzzParseCertTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
-		table, err := snp.ParseCertTable(data)
+		var table *snp.CertTable
+		var err error
+		bounded(t, len(data), func() { table, err = snp.ParseCertTable(data) })
 		if (table == nil) != (err != nil) {
 			t.Fatalf("table %v with error %v", table, err)
 		}
@@ -52,12 +74,46 @@ func FuzzParseCertTable(f *testing.F) {
 func FuzzVerify(f *testing.F) {
 	root, genuine := seed(f)
 	f.Fuzz(func(t *testing.T, report, auxblob []byte) {
-		c, err := snp.Verify(report, auxblob, []snp.Root{root}, now)
+		c, err := snp.Verify(report, auxblob, snp.Collateral{}, []snp.Root{root}, nil, now)
 		if (c == nil) != (err != nil) {
 			t.Fatalf("claims %v with error %v", c, err)
 		}
 		if err == nil && !bytes.Equal(snp.Signed(report), snp.Signed(genuine)) {
 			t.Fatalf("accepted a report that was never signed: %x", report)
+		}
+	})
+}
+
+// FuzzCollateral has the seed's report with other certificates and another list.
+// They lead to no other claims than the seed's; only a list of somebody else's,
+// or none, is not claimed.
+func FuzzCollateral(f *testing.F) {
+	root, report := seed(f)
+	genuine := corpus(f, "FuzzCollateral", "genuine")
+	collateral := func(vcek, ask, crl []byte) snp.Collateral {
+		return snp.Collateral{Certificates: [][]byte{vcek, ask}, CRLs: [][]byte{crl}}
+	}
+	want, err := snp.Verify(report, nil, collateral(genuine[0], genuine[1], genuine[2]), []snp.Root{root}, nil, now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, vcek, ask, crl []byte) {
+		var c *snp.Claims
+		var err error
+		bounded(t, len(vcek)+len(ask)+len(crl)+1<<13, func() { // 1<<13: for the signatures
+			c, err = snp.Verify(report, nil, collateral(vcek, ask, crl), []snp.Root{root}, nil, now)
+		})
+		if (c == nil) != (err != nil) {
+			t.Fatalf("claims %v with error %v", c, err)
+		}
+		if err != nil {
+			return
+		}
+		if len(c.Collateral) == 0 {
+			c.Collateral, c.Unchecked = want.Collateral, nil
+		}
+		if !reflect.DeepEqual(c, want) {
+			t.Fatalf("claims %+v, want %+v", c, want)
 		}
 	})
 }
@@ -73,7 +129,7 @@ func seed(t testing.TB) (snp.Root, []byte) {
 		t.Fatal(err)
 	}
 	args := corpus(t, "FuzzVerify", "genuine")
-	if _, err := snp.Verify(args[0], args[1], []snp.Root{root}, now); err != nil {
+	if _, err := snp.Verify(args[0], args[1], snp.Collateral{}, []snp.Root{root}, nil, now); err != nil {
 		t.Fatal("the seed does not verify: ", err)
 	}
 	return root, args[0]
@@ -101,13 +157,20 @@ func TestSeeds(t *testing.T) {
 	if *update {
 		writeSeeds(t)
 	}
-	for target, want := range map[string]int{"FuzzParseReport": 4, "FuzzParseCertTable": 4, "FuzzVerify": 2} {
+	for target, want := range map[string]int{"FuzzParseReport": 4, "FuzzParseCertTable": 4, "FuzzVerify": 2, "FuzzCollateral": 3} {
 		files, err := os.ReadDir(filepath.Join("testdata/fuzz", target))
 		if err != nil || len(files) < want {
 			t.Errorf("%s: %d seeds, want at least %d; run go test -run TestSeeds -update (%v)", target, len(files), want, err)
 		}
 	}
-	seed(t)
+	root, report := seed(t)
+	for name, want := range map[string]error{"genuine": nil, "revoked": pki.ErrRevoked, "stranger": snp.ErrProduct} {
+		args := corpus(t, "FuzzCollateral", name)
+		_, err := snp.Verify(report, nil, snp.Collateral{Certificates: args[:2], CRLs: args[2:]}, []snp.Root{root}, nil, now)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+	}
 	for _, name := range []string{"milan", "turin", "v2", "v5"} {
 		if _, err := snp.ParseReport(corpus(t, "FuzzParseReport", name)[0]); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -135,6 +198,9 @@ func writeSeeds(t *testing.T) {
 		"FuzzParseCertTable/pem":     {rawTable(part{vcekGUID, asPEM, -1, -1})},
 		"FuzzParseCertTable/vlek":    {(&snp.CertTable{VLEK: chip.VCEK}).Encode()},
 		"FuzzParseCertTable/unknown": {rawTable(part{unknownGUID, []byte{1}, -1, -1})},
+		"FuzzCollateral/genuine":     {chip.VCEK.Raw, chip.ASK.Raw, chip.Collateral().CRLs[0]},
+		"FuzzCollateral/revoked":     {chip.VCEK.Raw, chip.ASK.Raw, must(amd.CRL(teelab.Revoke(chip.ASK)))},
+		"FuzzCollateral/stranger":    {must(lab[snp.Turin]().NewSNP()).VCEK.Raw, lab[snp.Turin]().ASK.Raw, must(lab[snp.Turin]().CRL())},
 		"FuzzVerify/genuine":         {ev.Report, ev.Auxblob},
 		"FuzzVerify/stranger":        {turin.Report, turin.Auxblob},
 	} {

@@ -218,6 +218,11 @@ func (r *Report) Encode() []byte {
 	return b
 }
 
+// IDBlock reports whether the guest was launched with an ID block: IDKeyDigest is
+// then the digest of the key that signed it, and FamilyID, ImageID and GuestSVN
+// are the block's.
+func (r *Report) IDBlock() bool { return !zero(r.IDKeyDigest[:]) }
+
 // Signed returns the part of an encoded report that its signature is over.
 func Signed(report []byte) []byte { return report[:signedSize] }
 

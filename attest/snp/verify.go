@@ -10,20 +10,24 @@
 //  4. The VCEK or VLEK signed the report, and speaks of the same product,
 //     firmware and chip.
 //
-// All functions are pure: roots and time are arguments, and there is no network,
-// file, clock or default root. Whether a report that is genuine is also good
-// enough is a policy's to say, not this package's. Revocation is not looked at.
+// Where the ARK's revocation list is given, it must not have the ASK or ASVK.
+//
+// All functions are pure: roots, collateral and time are arguments, and there is
+// no network, file, clock or default root. Whether a report that is genuine is
+// also good enough is a policy's to say, not this package's: how old revocation
+// lists may be, and whether they may be absent, too.
 package snp
 
 import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha512"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/big"
 	"time"
+
+	"github.com/redoubt-tee/redoubt/attest/pki"
 )
 
 // Errors of a report that does not fit its certificate.
@@ -43,11 +47,12 @@ var (
 
 // Claims is what a verified report proves.
 type Claims struct {
-	Root    string // the pinned root's name
-	Dev     bool   // the root is of simulated hardware: nothing is proven
-	Product Product
-	Signer  SigningKey // VCEK or VLEK
-	Report  Report
+	Root        string // the pinned root's name
+	Dev         bool   // the root is of simulated hardware: nothing is proven
+	Product     Product
+	ProductName string     // as the certificate has it: Milan, Milan-B0, Siena
+	Signer      SigningKey // VCEK or VLEK
+	Report      Report
 
 	// The report's TCB versions, as the product lays them out.
 	ReportedTCB, CommittedTCB, CurrentTCB, LaunchTCB TCB
@@ -57,12 +62,28 @@ type Claims struct {
 	// if masked.
 	ChipID []byte
 	CSPID  string // the cloud provider, with a VLEK
+
+	Collateral []pki.Used // the revocation lists that were looked at, with their dates
+	// Unchecked is the common name of the ASK or ASVK if there was no revocation
+	// list for it. VCEKs and VLEKs are never named: AMD publishes lists of the
+	// ARK's only, which speak of ASKs and ASVKs (VCEK specification 57230,
+	// chapter 4).
+	Unchecked []string
 }
 
-// Verify verifies a report with the certificates in auxblob, a certificate
-// table, back to one of roots, at time now. It returns claims only if all of it
-// holds.
-func Verify(report, auxblob []byte, roots []Root, now time.Time) (*Claims, error) {
+// Verify verifies a report back to one of roots, at time now, with certificates
+// from auxblob, the certificate table that came with the report, and c. auxblob
+// may be empty. It returns claims only if all of it holds.
+//
+// The certificates are used if they fit: of the kind of key that signed the
+// report, for its TCB and chip. If none leads to a root, the error is that of the
+// one that came furthest. An ARK in auxblob must be a pinned one; one in c is not
+// needed, and not trusted. A certificate must be valid at now, and no revocation
+// list in c may have it. A list that has expired is used: its dates are in the
+// claims.
+//
+// seen remembers signatures of certificates, and may be nil.
+func Verify(report, auxblob []byte, c Collateral, roots []Root, seen *pki.Seen, now time.Time) (*Claims, error) {
 	if now.IsZero() {
 		return nil, fmt.Errorf("%w: no time was given", ErrTime)
 	}
@@ -73,53 +94,42 @@ func Verify(report, auxblob []byte, roots []Root, now time.Time) (*Claims, error
 	if err != nil {
 		return nil, err
 	}
-	table, err := ParseCertTable(auxblob)
+	if err := checkSigner(r); err != nil {
+		return nil, err
+	}
+	table := new(CertTable)
+	if len(auxblob) > 0 {
+		if table, err = ParseCertTable(auxblob); err != nil {
+			return nil, err
+		}
+	}
+	certs, err := gather(table, c, r.SigningKey)
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := selectLeaf(r, table)
+	crls, err := pki.ParseCRLs(c.CRLs)
 	if err != nil {
 		return nil, err
 	}
-	root, err := findChain(table, leaf, r.SigningKey, roots, now)
-	if err != nil {
-		return nil, err
+	for _, root := range roots {
+		if err := root.check(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+		}
 	}
-	e, err := ParseEndorsement(leaf)
-	if err != nil {
-		return nil, err
-	}
-	c, err := match(r, e, root)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSignature(e.Key, r, Signed(report)); err != nil {
-		return nil, err
-	}
-	return c, nil
+	s := search{report: r, signed: Signed(report), certs: certs, crls: crls, roots: roots, seen: seen, now: now, attempts: maxAttempts}
+	return s.run()
 }
 
-// selectLeaf returns the certificate of the key that the report names.
-func selectLeaf(r *Report, table *CertTable) (*x509.Certificate, error) {
+// checkSigner checks that the report says that it was signed, by a key that has
+// certificates.
+func checkSigner(r *Report) error {
 	if r.MaskChipKey {
-		return nil, fmt.Errorf("%w: the host has report signing turned off (MASK_CHIP_KEY)", ErrSigner)
+		return fmt.Errorf("%w: the host has report signing turned off (MASK_CHIP_KEY)", ErrSigner)
 	}
-	var leaf *x509.Certificate
-	switch r.SigningKey {
-	case VCEK:
-		leaf = table.VCEK
-	case VLEK:
-		leaf = table.VLEK
-	default:
-		return nil, fmt.Errorf("%w: the report's signing key is %v, must be VCEK or VLEK", ErrSigner, r.SigningKey)
+	if r.SigningKey != VCEK && r.SigningKey != VLEK {
+		return fmt.Errorf("%w: the report's signing key is %v, must be VCEK or VLEK", ErrSigner, r.SigningKey)
 	}
-	if leaf == nil {
-		return nil, fmt.Errorf("%w: the report is signed by a %v, and the certificate table has none", ErrSigner, r.SigningKey)
-	}
-	if want := "SEV-" + r.SigningKey.String(); leaf.Subject.CommonName != want {
-		return nil, fmt.Errorf("%w: the %v's common name is %q, must be %q", ErrSigner, r.SigningKey, leaf.Subject.CommonName, want)
-	}
-	return leaf, nil
+	return nil
 }
 
 // checkSignature verifies the report's signature (SEV-SNP ABI 1.58, section
@@ -137,12 +147,9 @@ func checkSignature(key *ecdsa.PublicKey, r *Report, signed []byte) error {
 	return nil
 }
 
-// match checks that report, endorsement and root speak of the same thing, and
-// returns what a good signature then proves.
-func match(r *Report, e *Endorsement, root *Root) (*Claims, error) {
-	if e.Product != root.Product {
-		return nil, fmt.Errorf("%w: a %v for %s under the root of %s", ErrProduct, e.Signer, e.Name, root.Product)
-	}
+// match checks that report and endorsement speak of the same thing, and returns
+// what a good chain and signature then prove.
+func match(r *Report, e *Endorsement) (*Claims, error) {
 	if r.Version >= 3 { // earlier reports don't name the processor
 		p, err := r.CPUID.Product()
 		if err != nil {
@@ -152,7 +159,7 @@ func match(r *Report, e *Endorsement, root *Root) (*Claims, error) {
 			return nil, fmt.Errorf("%w: a report of a %s with a %v for %s", ErrProduct, p, e.Signer, e.Name)
 		}
 	}
-	c := &Claims{Root: root.Name, Dev: root.Dev, Product: e.Product, Signer: e.Signer, Report: *r, CSPID: e.CSPID}
+	c := &Claims{Product: e.Product, ProductName: e.Name, Signer: e.Signer, Report: *r, CSPID: e.CSPID}
 	for _, t := range []struct {
 		raw RawTCB
 		out *TCB

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,10 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/redoubt-tee/redoubt/attest"
-	"github.com/redoubt-tee/redoubt/attest/snp"
 	"github.com/redoubt-tee/redoubt/client"
-	"github.com/redoubt-tee/redoubt/internal/dirs"
-	"github.com/redoubt-tee/redoubt/measure"
 	"github.com/redoubt-tee/redoubt/wire"
 )
 
@@ -166,92 +162,9 @@ func newEvidenceJSON(c *attest.Claims, r *attest.Result) evidenceJSON {
 	return evidenceJSON{c.Technology, c.Root, c.Simulated, hex.EncodeToString(c.Measurement), r.Rules}
 }
 
-// policyFlags say which evidence is good enough.
-type policyFlags struct {
-	allowSimulated bool
-	measurement    []string
-	devRoot        string
-}
-
-func (f *policyFlags) add(c *cobra.Command) {
-	c.Flags().BoolVar(&f.allowSimulated, "allow-simulated", false, "accept simulated evidence, which proves nothing (to develop)")
-	c.Flags().StringSliceVar(&f.measurement, "measurement", nil, "accept this launch measurement, in `hex` (may be repeated), or any (default that of the redoubt-wasmldr found here)")
-	c.Flags().StringVar(&f.devRoot, "dev-root", "", "root `file` of the host's simulated evidence (default this user's own)")
-}
-
-// policy returns the policy and the roots that the flags ask for.
-func (f *policyFlags) policy() (attest.Policy, attest.Roots, error) {
-	p := attest.Policy{AllowSimulated: f.allowSimulated}
-	p.SNP.AnyTCB = f.allowSimulated // simulated hardware has no firmware to be old
-	roots, err := devRoots(f.devRoot)
-	if err != nil {
-		return p, roots, err
-	}
-	for _, m := range f.measurement {
-		if m == "any" {
-			p.AnyMeasurement = true
-			continue
-		}
-		digest, err := hex.DecodeString(m)
-		if err != nil || len(digest) != measure.Size {
-			return p, roots, fmt.Errorf("--measurement %q: expected %d hexadecimal digits, or any", m, 2*measure.Size)
-		}
-		p.Measurements = append(p.Measurements, digest)
-	}
-	if len(f.measurement) == 0 {
-		digest, err := ownMeasurement()
-		if err != nil {
-			return p, roots, fmt.Errorf("no --measurement given, and none to be had: %w", err)
-		}
-		p.Measurements = [][]byte{digest}
-	}
-	return p, roots, nil
-}
-
-// ownMeasurement is that of a process Keep of the redoubt-wasmldr found here.
-func ownMeasurement() ([]byte, error) {
-	path, err := dirs.Program("redoubt-wasmldr")
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	digest, err := measure.Process(f)
-	return digest[:], err
-}
-
-// devRoots loads the root of simulated evidence at path, or this user's own, if
-// there is one.
-func devRoots(path string) (attest.Roots, error) {
-	given := path != ""
-	if !given {
-		state, err := dirs.State()
-		if err != nil {
-			return attest.Roots{}, err
-		}
-		path = filepath.Join(dirs.Dev(state), "root.pem")
-	}
-	data, err := os.ReadFile(path)
-	if !given && errors.Is(err, fs.ErrNotExist) {
-		return attest.Roots{}, nil
-	}
-	if err != nil {
-		return attest.Roots{}, fmt.Errorf("development root: %w", err)
-	}
-	root, err := snp.ParseRoot(data)
-	if err != nil {
-		return attest.Roots{}, fmt.Errorf("development root %s: %w", path, err)
-	}
-	root.Dev = true
-	return attest.Roots{SNP: []snp.Root{root}}, nil
-}
-
 func deployCommand(status *int) *cobra.Command {
 	var workload workloadFlags
-	var policy policyFlags
+	var keep keepFlags
 	var host hostFlags
 	c := &cobra.Command{
 		Use:   "deploy APP.wasm [flags] [--] [ARGS...]",
@@ -265,7 +178,7 @@ input, output and error are the program's.
 ` + exitHelp,
 		Example: `  redoubt deploy app.wasm --host unix:///run/redoubt/keepmgr.sock --allow-simulated
   redoubt deploy --host https://host.example:7443 --host-ca ca.pem --cert me.pem --key me.key \
-      --measurement 5f2c… app.wasm -- --input - < data.csv`,
+      --policy policy.toml app.wasm -- --input - < data.csv`,
 		Args: aWorkload,
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := workload.deployment(c, args)
@@ -277,17 +190,19 @@ input, output and error are the program's.
 				return err
 			}
 			defer h.Close()
-			if d.Policy, d.Roots, err = policy.policy(); err != nil {
+			trust, err := keep.trust(d.Kind, d.Profile)
+			if err != nil {
 				return err
 			}
-			if policy.allowSimulated && !workload.quiet {
+			d.Trust = *trust
+			if d.Policy.AllowSimulated && !workload.quiet {
 				fmt.Fprintln(c.ErrOrStderr(), "redoubt: simulated evidence is accepted: nothing protects the workload from that host")
 			}
 			return workload.deploy(c.Context(), c, h, d, status)
 		},
 	}
 	workload.add(c)
-	policy.add(c)
+	keep.add(c)
 	host.add(c)
 	return c
 }

@@ -16,6 +16,7 @@ import (
 
 // Exit statuses of redoubt's own. Any other is the workload's.
 const (
+	exitNotGenuine      = 122 // evidence is not genuine (redoubt verify)
 	exitRefusedEvidence = 123 // the Keep's evidence was not good enough
 	exitTimeLimit       = 124 // the workload ran out of its time
 	exitFailed          = 125 // Redoubt, or the host, failed

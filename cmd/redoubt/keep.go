@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
@@ -36,14 +35,15 @@ the program, its data or its secrets are handed over.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(status), deployCommand(status), keepCommand(), platformCommand(), &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run: func(c *cobra.Command, _ []string) {
-			fmt.Fprintf(c.OutOrStdout(), "redoubt %s, protocol %d\n", version.String(), wire.Version)
-		},
-	})
+	root.AddCommand(runCommand(status), deployCommand(status), keepCommand(), platformCommand(),
+		attestCommand(), verifyCommand(status), collateralCommand(), policyCommand(status), &cobra.Command{
+			Use:   "version",
+			Short: "Print the version",
+			Args:  cobra.NoArgs,
+			Run: func(c *cobra.Command, _ []string) {
+				fmt.Fprintf(c.OutOrStdout(), "redoubt %s, protocol %d\n", version.String(), wire.Version)
+			},
+		})
 	return root
 }
 
@@ -146,7 +146,7 @@ func keepCommand() *cobra.Command {
   redoubt keep stop abcd
   redoubt keep attest --allow-simulated abcd`,
 	}
-	keep.AddCommand(lsCommand(), inspectCommand(), stopCommand(), waitCommand(), attestCommand())
+	keep.AddCommand(lsCommand(), inspectCommand(), stopCommand(), waitCommand(), keepAttestCommand())
 	return keep
 }
 
@@ -262,8 +262,8 @@ func waitCommand() *cobra.Command {
 	})
 }
 
-func attestCommand() *cobra.Command {
-	var policy policyFlags
+func keepAttestCommand() *cobra.Command {
+	var trust keepFlags
 	var nonceHex, want string
 	var asJSON bool
 	c := &cobra.Command{
@@ -272,30 +272,21 @@ func attestCommand() *cobra.Command {
 		Long: `Have a Keep that holds a workload prove what it is, which workload it runs and under
 which configuration. Anybody may ask; who deployed the workload does not matter.`,
 		Example: `  redoubt keep attest --allow-simulated abcd
-  redoubt keep attest --workload "$(sha256sum < app.wasm | cut -d' ' -f1)" --measurement 5f2c… abcd`,
+  redoubt keep attest --workload "$(sha256sum < app.wasm | cut -d' ' -f1)" --policy policy.toml abcd`,
 	}
-	policy.add(c)
+	trust.add(c)
 	c.Flags().StringVar(&nonceHex, "nonce", "", "32 bytes of your own choice in `hex`, that nobody has used before (default random)")
 	c.Flags().StringVar(&want, "workload", "", "SHA-256 of the workload that it must run, in `hex` (default any, and shown)")
 	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return keepVerb(c, 1, 1, func(ctx context.Context, h *client.Host, ids []string) error {
-		nonce := make([]byte, wire.NonceSize)
-		rand.Read(nonce)
-		if nonceHex != "" {
-			given, err := hex.DecodeString(nonceHex)
-			if err != nil || len(given) != wire.NonceSize {
-				return fmt.Errorf("--nonce %q: expected %d hexadecimal digits", nonceHex, 2*wire.NonceSize)
-			}
-			nonce = given
+		nonce, err := parseNonce(nonceHex)
+		if err != nil {
+			return err
 		}
 		if digest, err := hex.DecodeString(want); want != "" && (err != nil || len(digest) != len(wire.Digest{})) {
 			return fmt.Errorf("--workload %q: expected %d hexadecimal digits", want, 2*len(wire.Digest{}))
 		}
-		p, roots, err := policy.policy()
-		if err != nil {
-			return err
-		}
-		a, err := client.Attest(ctx, h, ids[0], nonce, p, roots)
+		a, err := trust.attest(ctx, h, ids[0], nonce)
 		if err != nil {
 			return err
 		}

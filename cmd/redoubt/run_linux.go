@@ -51,12 +51,9 @@ program's.
 			if err != nil {
 				return err
 			}
-			d.Policy = attest.Policy{
-				AllowSimulated: true,
-				Measurements:   [][]byte{measurement},
-				SNP:            attest.SNPPolicy{AnyTCB: true}, // simulated hardware has no firmware to be old
-			}
-			if d.Roots, err = devRoots(""); err != nil {
+			d.Policy = client.ProcessPolicy(attest.Reference{Name: "the redoubt-wasmldr here", Digest: measurement})
+			d.Policy.Profiles = []string{workload.profile} // the user's own machine
+			if d.Roots, err = ownRoot(); err != nil {
 				return err
 			}
 			if !workload.quiet {

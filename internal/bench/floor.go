@@ -65,7 +65,7 @@ func (b *bench) findFloor(ctx context.Context) (*floor, error) {
 			return err
 		}},
 		{"verify evidence and its chain", 1, func() error {
-			_, err := attest.Verify(evidence, attest.Roots{SNP: roots}, time.Now())
+			_, err := attest.Verify(evidence, attest.Collateral{}, attest.Roots{SNP: roots}, time.Now())
 			return err
 		}},
 		{"HPKE key, seal and open (MLKEM768X25519)", 1, sealAndOpen},

@@ -33,7 +33,7 @@ func main() {
 	quick := flag.Bool("quick", false, "fewer runs and bytes: for a look, not for a figure")
 	flag.IntVar(&b.runs, "runs", 15, "runs of each kind that a figure is the median of")
 	flag.Int64Var(&b.bytes, "bytes", 2<<30, "bytes of one run through the streams")
-	only := flag.String("only", "", "cold, stream or memory (default all)")
+	only := flag.String("only", "", "cold, handshake, stream or memory (default all)")
 	flag.Parse()
 	if *quick {
 		b.runs, b.bytes = 5, 256<<20
@@ -75,7 +75,7 @@ func (b *bench) run(ctx context.Context, bin, only string) (err error) {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context) error
-	}{{"cold", b.cold}, {"stream", b.stream}, {"memory", b.memory}} {
+	}{{"cold", b.cold}, {"handshake", b.attested}, {"stream", b.stream}, {"memory", b.memory}} {
 		if only != "" && only != part.name {
 			continue
 		}

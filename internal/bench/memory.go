@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/client"
 	"github.com/redoubt-tee/redoubt/internal/teelab"
 	"github.com/redoubt-tee/redoubt/wire"
@@ -146,14 +145,15 @@ func (b *bench) runningKeep(ctx context.Context, host *client.Host, manager int,
 	d := &client.Deployment{
 		Kind: wire.KindProcess, Module: data, Args: append([]string{filepath.Base(module)}, args...),
 		Profile: wire.Production, Limits: wire.Limits{Memory: 1 << 30},
-		Policy: attest.Policy{AllowSimulated: true, AnyMeasurement: true, SNP: attest.SNPPolicy{AnyTCB: true}},
-		Stdin:  stdin, Stdout: io.Discard, Stderr: io.Discard,
+		Trust: client.Trust{Policy: client.ProcessPolicy()},
+		Stdin: stdin, Stdout: io.Discard, Stderr: io.Discard,
 		OnStep: func(s client.Step) {
 			if s.Number == 9 {
 				close(loaded)
 			}
 		},
 	}
+	d.Policy.SNP.AnyMeasurement = true
 	d.Roots.SNP = append(d.Roots.SNP, chip.Root())
 	work, stop := context.WithCancel(ctx)
 	defer stop()

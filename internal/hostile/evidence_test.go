@@ -129,7 +129,7 @@ func TestEvidence(t *testing.T) {
 			a := attestation(t, id, request)
 			a.Evidence.Auxblob = nil
 			return a
-		}, nil, failure{step: 5, is: snp.ErrTable}},
+		}, nil, failure{step: 5, is: snp.ErrSigner}},
 		{"under another development root", func(t *testing.T, id string, request *wire.AttestRequest) wire.Message {
 			a := attestation(t, id, request)
 			a.Evidence = evidence(t, otherHardware(), request, a.HPKEPublicKey)
@@ -144,9 +144,9 @@ func TestEvidence(t *testing.T) {
 		{"of a guest that a migration agent may move", faulty(teelab.MigrateMA), nil, failure{step: 5, rule: "migration agent"}},
 		{"asked for from another VMPL", faulty(teelab.VMPL(2)), nil, failure{step: 5, rule: "VMPL"}},
 		{"simulated, and a policy that does not say that it may be", genuine, func(d *client.Deployment) { d.Policy.AllowSimulated = false }, failure{step: 5, rule: "simulated"}},
-		{"of another measurement", genuine, func(d *client.Deployment) { d.Policy.Measurements = [][]byte{make([]byte, 48)} }, failure{step: 5, rule: "measurement"}},
+		{"of another measurement", genuine, func(d *client.Deployment) { d.Policy.SNP.Measurements[0].Digest = make([]byte, 48) }, failure{step: 5, rule: "measurement"}},
 		{"and no root to hold it against", genuine, func(d *client.Deployment) { d.Roots = attest.Roots{} }, failure{step: 5, is: snp.ErrRoot}},
-		{"and no policy", genuine, func(d *client.Deployment) { d.Policy = attest.Policy{} }, failure{step: 5, rule: "simulated, measurement, minimum TCB"}},
+		{"and no policy", genuine, func(d *client.Deployment) { d.Policy = attest.Policy{} }, failure{step: 5, rule: "technology, simulated, revocation"}},
 		{"none: the answer to another message", func(*testing.T, string, *wire.AttestRequest) wire.Message { return &wire.Provisioned{} }, nil, failure{step: 4, text: `"provisioned"`}},
 		{"none: a made-up refusal", func(*testing.T, string, *wire.AttestRequest) wire.Message {
 			return wire.Refuse(wire.CodeReplay, "\x1b[31mred\r")
@@ -228,7 +228,7 @@ func TestLaterAttestation(t *testing.T) {
 			a := reattestation(t, n.id, request)
 			a.Config.Profile = wire.Development
 			return a
-		}, "report data"},
+		}, "report data, log profile"},
 		{"another key", func(t *testing.T, request []byte) wire.Message {
 			a := reattestation(t, n.id, request)
 			a.HPKEPublicKey = hpkeKey(t)
@@ -261,7 +261,7 @@ func TestLaterAttestation(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer host.Close()
-			a, err := client.Attest(t.Context(), host, n.id, nonce(), d.Policy, d.Roots)
+			a, err := client.Attest(t.Context(), host, n.id, nonce(), &d.Trust)
 			if test.rule == "" {
 				if err != nil || a.Workload != wire.WorkloadDigest(guests.Hello()) {
 					t.Errorf("%+v, %v", a, err)

@@ -452,7 +452,7 @@ func TestHostileRunner(t *testing.T) {
 				timeout = 2 * time.Second
 			}
 			result, err := deployResult(t, fake, timeout, func(d *client.Deployment) {
-				d.Policy.AnyMeasurement, d.Policy.Measurements = true, nil
+				d.Policy.SNP.AnyMeasurement, d.Policy.SNP.Measurements = true, nil
 				d.Limits.WallTime = 1000
 				d.Module = append(d.Module, customSection(1<<20)...)
 			})

@@ -243,10 +243,7 @@ func deployment(module []byte) *client.Deployment {
 		Kind: wire.KindProcess, Module: workload(module),
 		Args: []string{"app", string(secret)}, Env: []string{"SECRET=" + string(secret)},
 		Profile: wire.Production, Limits: wire.Limits{Memory: 64 << 20},
-		Policy: attest.Policy{
-			AllowSimulated: true, Measurements: [][]byte{measurement}, SNP: attest.SNPPolicy{AnyTCB: true},
-		},
-		Roots: roots,
+		Trust: client.Trust{Policy: client.ProcessPolicy(attest.Reference{Digest: measurement}), Roots: roots},
 		Stdin: bytes.NewReader(secret), Stdout: io.Discard, Stderr: io.Discard,
 		StepTimeout: 20 * time.Second,
 	}

@@ -21,6 +21,7 @@ const (
 	askFile  = "ask.pem"
 	vcekFile = "vcek.pem"
 	keyFile  = "vcek.key"
+	crlFile  = "crl.pem" // folders of earlier versions have none
 )
 
 // LoadOrCreate returns the simulated chip that is kept in the folder dir, and
@@ -87,6 +88,7 @@ func (s *SNP) store(dir string) error {
 		{askFile, "CERTIFICATE", s.ASK.Raw},
 		{vcekFile, "CERTIFICATE", s.VCEK.Raw},
 		{keyFile, "PRIVATE KEY", key},
+		{crlFile, "X509 CRL", s.crl},
 	} {
 		if err := writeFile(filepath.Join(temp, f.name), pem.EncodeToMemory(&pem.Block{Type: f.block, Bytes: f.der})); err != nil {
 			return err
@@ -151,7 +153,11 @@ func read(dir string) (*SNP, error) {
 	if !ok || !private.PublicKey.Equal(vcek.PublicKey) {
 		return nil, fmt.Errorf("%s is not the key of %s", keyFile, vcekFile)
 	}
-	s, err := newSNP(root.ARK, ask, vcek, private)
+	crl, err := readPEM(filepath.Join(dir, crlFile), "X509 CRL")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s, err := newSNP(root.ARK, ask, vcek, private, crl)
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +166,13 @@ func read(dir string) (*SNP, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := snp.Verify(ev.Report, ev.Auxblob, []snp.Root{root}, vcek.NotBefore); err != nil {
+	c := snp.Collateral{CRLs: s.Collateral().CRLs}
+	claims, err := snp.Verify(ev.Report, ev.Auxblob, c, []snp.Root{root}, nil, vcek.NotBefore)
+	if err != nil {
 		return nil, err
+	}
+	if crl != nil && len(claims.Unchecked) > 0 {
+		return nil, fmt.Errorf("%s is not of %s", crlFile, RootFile)
 	}
 	return s, nil
 }

@@ -33,7 +33,7 @@ func verify(t *testing.T, chip *teelab.SNP, root snp.Root) *attest.Claims {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := attest.Verify(ev, attest.Roots{SNP: []snp.Root{root}}, time.Now())
+	c, err := attest.Verify(ev, chip.Collateral(), attest.Roots{SNP: []snp.Root{root}}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestLoadOrCreate(t *testing.T) {
 		t.Errorf("folder: %v, %v", info.Mode(), err)
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("files %v, %v", files, err)
 	}
 	for _, f := range files {
@@ -176,6 +176,9 @@ func TestDamagedFolder(t *testing.T) {
 		{"key of another chip", "vcek.key", from(other, "vcek.key"), "not the key of vcek.pem"},
 		{"root of another chip", "root.pem", from(other, "root.pem"), "verification error"},
 		{"ASK of another chip", "ask.pem", from(other, "ask.pem"), "verification error"},
+		{"empty list", "crl.pem", text(""), "crl.pem: must be one PEM block X509 CRL"},
+		{"certificate for list", "crl.pem", from(dir, "ask.pem"), "crl.pem: must be one PEM block X509 CRL"},
+		{"list of another chip", "crl.pem", from(other, "crl.pem"), "crl.pem is not of root.pem"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
