@@ -48,6 +48,7 @@ func Example() {
 	// true machine
 	// true signer
 	// true minimum TCB
+	// true TCB order
 	// true VMPL
 	// true migration agent
 	// false SMT

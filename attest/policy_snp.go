@@ -51,6 +51,8 @@ func (p Policy) snpRules(c *Claims) []Rule {
 	rules := append(p.pinned(c, s.Pins),
 		s.signer(c.SNP),
 		s.minTCB(c.SNP),
+		Rule{Name: "TCB order", OK: c.SNP.CurrentTCB.AtLeast(c.SNP.CommittedTCB) && c.SNP.CurrentTCB.AtLeast(c.SNP.ReportedTCB),
+			Expected: "reported and committed no newer than current", Found: fmt.Sprintf("reported %v, committed %v, current %v", c.SNP.ReportedTCB, c.SNP.CommittedTCB, c.SNP.CurrentTCB)},
 		Rule{Name: "VMPL", OK: r.VMPL == s.VMPL, Expected: fmt.Sprint(s.VMPL), Found: fmt.Sprint(r.VMPL)},
 		flag("migration agent", r.Policy.MigrateMA(), s.AllowMigrateMA, "A migration agent can move the guest, and sees its memory."),
 		flag("SMT", r.PlatformInfo.SMT() || r.Policy.SMT(), s.AllowSMT, "Threads that share a core can spy on each other by its side channels."),

@@ -167,7 +167,8 @@ func TestAppraise(t *testing.T) {
 		{attest.SNP, "microcode too old", func(p *attest.Policy, _ *attest.Claims) { p.SNP.MinTCB[snp.Milan] = snp.TCB{Microcode: 255} }, "minimum TCB"},
 		{attest.SNP, "SNP firmware too old", func(_ *attest.Policy, c *attest.Claims) { c.SNP.ReportedTCB.SNP-- }, "minimum TCB"},
 		{attest.SNP, "committed TCB too old", func(_ *attest.Policy, c *attest.Claims) { c.SNP.CommittedTCB.SNP-- }, "minimum TCB"},
-		{attest.SNP, "current TCB too old", func(_ *attest.Policy, c *attest.Claims) { c.SNP.CurrentTCB.Bootloader-- }, "minimum TCB"},
+		{attest.SNP, "committed TCB newer than current", func(_ *attest.Policy, c *attest.Claims) { c.SNP.CommittedTCB.SNP++ }, "TCB order"},
+		{attest.SNP, "current TCB too old", func(_ *attest.Policy, c *attest.Claims) { c.SNP.CurrentTCB.Bootloader-- }, "minimum TCB, TCB order"},
 		{attest.SNP, "launch TCB too old", func(_ *attest.Policy, c *attest.Claims) { c.SNP.LaunchTCB.Microcode-- }, "minimum TCB"},
 		{attest.SNP, "host data", func(_ *attest.Policy, c *attest.Claims) { c.SNP.Report.HostData[31] = 1 }, "host data"},
 		{attest.SNP, "host data wanted", func(p *attest.Policy, c *attest.Claims) {
