@@ -9,7 +9,7 @@ LDFLAGS  := -s -w -buildid= -X github.com/redoubt-tee/redoubt/internal/version.R
 FUZZTIME ?= 10s
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test unit lint fuzz cross bench examples deps clean
+.PHONY: all build demo test unit lint fuzz cross oracles bench examples deps clean
 
 all: build
 
@@ -29,7 +29,7 @@ demo: build
 	@GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -o $(BIN)/salaries.wasm ./examples/salaries
 	@scripts/demo.sh $(BIN)
 
-test: lint unit fuzz cross
+test: lint unit oracles fuzz cross
 
 # The race detector needs cgo; the programs under test are built without it. One
 # package at a time: the tests of whole programs keep both cores busy by themselves.
@@ -41,6 +41,10 @@ lint:
 	go vet ./...
 	go tool -modfile=tools/go.mod golangci-lint run ./...
 	scripts/vuln.sh
+
+# Public libraries must agree with attest, or the table says why they don't.
+oracles:
+	cd oracles && go vet ./... && go test -count=1 ./...
 
 # Each fuzz target for a short while. Minimizing is for people.
 fuzz:
@@ -62,6 +66,8 @@ cross:
 # BENCHFLAGS=-quick is for a look; -help says what else there is.
 bench: build
 	@go run ./internal/bench -bin $(BIN) $(BENCHFLAGS)
+	@echo; echo "Verification beside public libraries, in turns (medians in ms, and ratios: below 1 is faster)"
+	@cd oracles && go test -run '^$$' -bench . -benchtime 200x . | grep '^Benchmark'
 
 clean:
 	rm -rf $(BIN) .cache
