@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/hex"
@@ -24,16 +25,16 @@ func (f *verifyFlags) printEAR(out io.Writer, v *verdict) error {
 		return fmt.Errorf("--ear-key: %w", err)
 	}
 	appraisal := ear.FromAppraisal(v.claims, v.result)
-	if v.policy != "" {
-		appraisal.Policies = []string{v.policy}
+	if f.trust.policyID != "" {
+		appraisal.Policies = []string{f.trust.policyID}
 	}
-	now := time.Now().UTC().Truncate(time.Second)
+	at := v.at.UTC().Truncate(time.Second) // a verdict of another time is none of today
 	result := ear.Result{
 		Profile:   ear.Profile2023,
-		Issued:    now,
-		Expires:   now.Add(earValid),
+		Issued:    at,
+		Expires:   at.Add(earValid),
 		Verifier:  ear.VerifierID{Developer: "https://github.com/redoubt-tee/redoubt", Build: "redoubt " + version.String()},
-		Attesters: map[string]ear.Appraisal{v.evidence.Type: appraisal},
+		Attesters: map[string]ear.Appraisal{cmp.Or(v.evidence.Type, "evidence"): appraisal},
 	}
 	if f.nonce != "" {
 		if result.Nonce, err = hex.DecodeString(f.nonce); err != nil {

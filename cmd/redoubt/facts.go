@@ -149,7 +149,7 @@ func ccaFacts(c *attest.Claims) []fact {
 		{"life cycle", p.Lifecycle.String()},
 	}
 	for _, component := range p.Components {
-		all = append(all, fact{"component " + component.Type, fmt.Sprintf("%s, measurement %x, signer %x", component.Version, component.Measurement, component.Signer)})
+		all = append(all, fact{"component " + component.Type, fmt.Sprintf("measurement %x, version %q, signer %x", component.Measurement, component.Version, component.Signer)})
 	}
 	all = append(all, fact{"personalization", nonzero(r.Personalization[:])})
 	for i, rem := range r.REMs {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ type trustFlags struct {
 	roots      []string
 	fetch      bool
 	fetchFlags
-	notices io.Writer
+	notices  io.Writer
+	policyID string // names the policy by its content, once it is loaded
 }
 
 func (f *trustFlags) add(c *cobra.Command) {
@@ -55,6 +57,7 @@ func (f *trustFlags) load(technology string) (*client.Trust, error) {
 		if trust.Policy, err = policyfile.Parse(f.policy, data); err != nil {
 			return nil, err
 		}
+		f.policyID = fmt.Sprintf("urn:redoubt:policy:sha256:%x", sha256.Sum256(data))
 	}
 	var err error
 	if trust.Collateral, err = readCollateral(f.collateral); err != nil {
@@ -171,7 +174,7 @@ func (f *keepFlags) attest(ctx context.Context, h *client.Host, id string, nonce
 // policy accept these log profiles.
 func (f *keepFlags) trust(kind wire.Kind, profiles ...wire.Profile) (*client.Trust, error) {
 	technology := string(kind)
-	if kind == wire.KindProcess {
+	if kind == wire.KindProcess || kind == wire.KindKVM {
 		technology = attest.SNP // simulated
 	}
 	t, err := f.load(technology)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +17,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-tee/redoubt/attest"
+	"github.com/redoubt-tee/redoubt/attest/cca"
 	"github.com/redoubt-tee/redoubt/attest/cmw"
 	"github.com/redoubt-tee/redoubt/attest/collateral"
+	"github.com/redoubt-tee/redoubt/attest/dcap"
 	"github.com/redoubt-tee/redoubt/attest/evidence"
+	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/attest/tpm"
 	"github.com/redoubt-tee/redoubt/client"
 	"github.com/redoubt-tee/redoubt/wire"
 )
@@ -98,10 +103,8 @@ Exit status:
 
 // A verdict is what came of verifying evidence.
 type verdict struct {
-	file     string
 	evidence attest.Evidence
 	at       time.Time
-	policy   string
 	claims   *attest.Claims // nil if the evidence is not genuine
 	failure  error          // why it is not
 	result   attest.Result
@@ -123,7 +126,7 @@ func (v *verdict) status() int {
 // verify does all of the work. An error is of the command line or a file, not of
 // the evidence.
 func (f *verifyFlags) verify(c *cobra.Command, path string) (*verdict, error) {
-	v := &verdict{file: path, policy: f.trust.policy, at: time.Now()}
+	v := &verdict{at: time.Now()}
 	var err error
 	if f.at != "" {
 		if v.at, err = parseTime(f.at); err != nil {
@@ -167,6 +170,7 @@ func (f *verifyFlags) verify(c *cobra.Command, path string) (*verdict, error) {
 	trust.Policy.Known = append(trust.Policy.Known, known...)
 
 	if v.claims, v.failure = attest.Verify(v.evidence, trust.Collateral, trust.Roots, v.at); v.failure != nil {
+		v.failure = withAdvice(v.failure, v.evidence.Type)
 		return v, nil
 	}
 	v.result = trust.Policy.Appraise(v.claims, want)
@@ -227,6 +231,18 @@ func (f *verifyFlags) wanted(v *verdict) ([]byte, error) {
 		return nil, fmt.Errorf("%s has %d bytes: report data has 64", name, len(b))
 	}
 	return append(b, make([]byte, 64-len(b))...), nil
+}
+
+// withAdvice says what to do about something that is missing.
+func withAdvice(err error, technology string) error {
+	keys := technology == attest.CCA || technology == attest.TPM
+	switch {
+	case errors.Is(err, dcap.ErrCollateral), errors.Is(err, snp.ErrSigner):
+		return fmt.Errorf("%w (give it by --collateral FILE, or get it by --fetch)", err)
+	case keys && (errors.Is(err, cca.ErrRoot) || errors.Is(err, tpm.ErrRoot)):
+		return fmt.Errorf("%w (give the key or authority that you trust by --root FILE)", err)
+	}
+	return err
 }
 
 // keyRule is the rule for evidence in a certificate: its report data must begin
@@ -319,7 +335,7 @@ func (v *verdict) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nWHAT IT PROVES")
 	for _, fact := range facts(v.claims) {
-		fmt.Fprintf(w, "  %s\t%s\n", fact.Name, wire.Printable(fact.Value))
+		fmt.Fprintf(w, "  %s\t%s\n", fact.Name, readable(fact.Value))
 	}
 	if v.workload != nil {
 		fmt.Fprintf(w, "  workload\tsha256:%s\n  log profile\t%s\n", v.workload.Workload, v.workload.Config.Profile)
@@ -341,15 +357,23 @@ func printRule(w io.Writer, r attest.Rule) {
 	case r.Warning:
 		mark = "allowed"
 	}
-	found := wire.Printable(r.Found)
+	found := readable(r.Found)
 	if mark == "ok" {
 		fmt.Fprintf(w, "  %s\tok\tfound %s\n", r.Name, found)
 		return
 	}
-	fmt.Fprintf(w, "  %s\t%s\texpected %s\n\t\tfound %s\n", r.Name, mark, wire.Printable(r.Expected), found)
+	fmt.Fprintf(w, "  %s\t%s\texpected %s\n\t\tfound %s\n", r.Name, mark, readable(r.Expected), found)
 	if r.Reason != "" {
 		fmt.Fprintf(w, "\t\t%s\n", wire.Printable(r.Reason))
 	}
+}
+
+// readable is text for a terminal, with a long row of zeros in a word.
+func readable(text string) string {
+	if len(text) >= 32 && strings.Trim(text, "0") == "" {
+		return fmt.Sprintf("zero (%d bytes)", len(text)/2)
+	}
+	return wire.Printable(text)
 }
 
 // json is what --json shows.
