@@ -8,13 +8,13 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/redoubt-tee/redoubt/attest/internal/cose"
+	"github.com/redoubt-tee/redoubt/attest/internal/strictjson"
 )
 
 // ErrRoot is wrapped if no pinned root fits the evidence, or a root is not one.
@@ -176,35 +176,15 @@ func parseJWK(data []byte) (*ecdsa.PublicKey, error) {
 
 // parseMembers reads a JSON object of texts, none of them there twice.
 func parseMembers(data []byte) (map[string]string, error) {
-	members := make(map[string]string)
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("must be a JSON object")
-	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, ok := t.(string)
-		if !ok {
-			return nil, errors.New("must be a JSON object")
-		}
-		if _, twice := members[name]; twice {
-			return nil, fmt.Errorf("member %.32q is there twice", name)
-		}
-		if t, err = dec.Token(); err != nil {
-			return nil, err
-		}
-		if members[name], ok = t.(string); !ok {
-			return nil, fmt.Errorf("member %.32q must be a text", name)
-		}
-	}
-	if _, err := dec.Token(); err != nil {
+	list, err := strictjson.Object(data)
+	if err != nil {
 		return nil, err
 	}
-	if dec.InputOffset() != int64(len(data)) {
-		return nil, errors.New("something stands behind the object")
+	members := make(map[string]string, len(list))
+	for _, m := range list {
+		if members[m.Name], err = strictjson.String(m.Value); err != nil {
+			return nil, fmt.Errorf("member %.32q must be a text", m.Name)
+		}
 	}
 	return members, nil
 }

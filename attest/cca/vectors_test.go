@@ -4,40 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redoubt-tee/redoubt/attest/cca"
 	"github.com/redoubt-tee/redoubt/attest/pki"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "cca")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with cca/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
 
 func vector(t *testing.T, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), "cca", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
+	return vectors.Read(t, "cca/"+name)
 }
 
 func must[T any](v T, err error) T {
@@ -231,9 +209,9 @@ func TestParseRoot(t *testing.T) {
 		{"text", "hello", "must be a PEM block PUBLIC KEY or a JWK"},
 		{"JWK with a private part", set("d", "AAAA"), "it has a private key"},
 		{"JWK with private part empty", set("d", ""), "it has a private key"},
-		{"JWK twice kty", `{"kty":"EC","kty":"EC"}`, "is there twice"},
-		{"JWK twice by escapes", `{"kty":"EC","k\u0074y":"EC"}`, "is there twice"},
-		{"JWK with something behind", good + "{}", "stands behind"},
+		{"JWK twice kty", `{"kty":"EC","kty":"EC"}`, `the name "kty" twice`},
+		{"JWK twice by escapes", `{"kty":"EC","k\u0074y":"EC"}`, `the name "kty" twice`},
+		{"JWK with something behind", good + "{}", "something behind"},
 		{"JWK cut", good[:len(good)-1], "EOF"},
 		{"JWK with an unknown member", set("oth", "x"), "unknown member"},
 		{"JWK with members in upper case", set("KTY", "EC"), "unknown member"},

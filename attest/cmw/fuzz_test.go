@@ -9,25 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest/cmw"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 var update = flag.Bool("update", false, "write new seeds to testdata")
 
 // most is the most memory that reading a message of n bytes may take, in bytes.
-func most(n int) uint64 { return 2<<20 + 64*uint64(n) }
-
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
+func most(n int) int { return 2<<20 + 64*n }
 
 // FuzzParse: what is read is written as the same bytes from CBOR, and as the
 // same message from JSON.
@@ -86,7 +78,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // counts all memory
 		"CBOR huge":        unhex(t, "d9ea60 9affffffff"+strings.Repeat("80", 0xffff)),
 		"CBOR collection":  unhex(t, "b840"+strings.Repeat("0182014100", 64)),
 	} {
-		if used := allocated(func() { _, _ = cmw.Parse(data) }); used > most(len(data)) {
+		if used := fuzzcheck.Allocated(func() { _, _ = cmw.Parse(data) }); used > most(len(data)) {
 			t.Errorf("%s: %d bytes allocated for %d", name, used, len(data))
 		} else {
 			t.Logf("%s: %d bytes allocated for %d", name, used, len(data))

@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/attest/collateral"
 	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 var update = flag.Bool("update", false, "write new seeds to testdata")
@@ -176,11 +176,8 @@ func TestAllocations(t *testing.T) {
 				t.Fatalf("%d bytes", len(tt.data))
 			}
 			data := []byte(tt.data)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			_, err := collateral.Parse(data)
-			runtime.ReadMemStats(&after)
-			got, most := after.TotalAlloc-before.TotalAlloc, uint64(allocFactor*len(data)+allocBase)
+			var err error
+			got, most := fuzzcheck.Allocated(func() { _, err = collateral.Parse(data) }), allocFactor*len(data)+allocBase
 			if got > most {
 				t.Errorf("allocated %d bytes for a file of %d, at most %d allowed (%v)", got, len(data), most, err)
 			}

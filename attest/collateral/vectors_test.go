@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,33 +12,8 @@ import (
 
 	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/attest/collateral"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "tdx")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with snp/, sgx/, tdx/ and roots/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
-
-func vector(t testing.TB, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 // counts is how many certificates, CRLs, TCB infos and QE identities there are.
 type counts [4]int
@@ -126,7 +100,7 @@ func TestVectors(t *testing.T) {
 	for name, want := range vectorFiles {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data := vector(t, name)
+			data := vectors.Read(t, name)
 			c, err := collateral.Parse(data)
 			if err != nil || count(c) != want {
 				t.Fatalf("got %v (%v), want %v", count(c), err, want)
@@ -146,7 +120,7 @@ func TestVectors(t *testing.T) {
 	for name, want := range vectorOthers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := collateral.Parse(vector(t, name))
+			c, err := collateral.Parse(vectors.Read(t, name))
 			wantError(t, err, collateral.ErrFormat, want)
 			if count(c) != (counts{}) {
 				t.Errorf("got %v with an error", count(c))
@@ -158,7 +132,7 @@ func TestVectors(t *testing.T) {
 // TestVectorNames finds files that were captured and are in neither list.
 func TestVectorNames(t *testing.T) {
 	t.Parallel()
-	dir := vectorDir(t)
+	dir := vectors.Dir(t)
 	for _, pattern := range []string{"roots/*", "snp/*.pem", "snp/*.der", "snp/*auxblob*", "sgx/*.json", "sgx/*.pem", "tdx/*.json", "tdx/*.pem", "tdx/*-collateral/*"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil || len(files) == 0 {
@@ -180,7 +154,7 @@ func TestVectorNames(t *testing.T) {
 // by byte.
 func TestVectorSigned(t *testing.T) {
 	t.Parallel()
-	data := vector(t, "tdx/phala-tdx_quote_collateral.json")
+	data := vectors.Read(t, "tdx/phala-tdx_quote_collateral.json")
 	var file struct {
 		Info      string `json:"tcb_info"`
 		Signature string `json:"tcb_info_signature"`
@@ -202,7 +176,7 @@ func TestVectorSigned(t *testing.T) {
 // TestVectorFetch serves genuine answers for genuine evidence.
 func TestVectorFetch(t *testing.T) {
 	t.Parallel()
-	vectorDir(t)
+	vectors.Dir(t)
 	for _, tt := range []struct {
 		name, product, report, vcek string
 	}{
@@ -213,14 +187,14 @@ func TestVectorFetch(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			report := vector(t, "snp/"+tt.report)
-			chain := parse(t, vector(t, "roots/amd-"+strings.ToLower(tt.product)+".ask-ark-asvk.pem"))
+			report := vectors.Read(t, "snp/"+tt.report)
+			chain := parse(t, vectors.Read(t, "roots/amd-"+strings.ToLower(tt.product)+".ask-ark-asvk.pem"))
 			s := newService(t, map[string]answer{
 				"/vcek/v1/" + tt.product + "/cert_chain": {body: pemOf(chain.Certificates[:2]...)},
 				"/vcek/v1/" + tt.product + "/crl":        {body: newAuthority("ARK-" + tt.product).list(time.Hour)},
 			})
 			prefix := "/vcek/v1/" + tt.product + "/" + hexOf(report[0x1a0:0x1e0]) + "?blSPL="
-			s.breakWith(prefix, body(string(vector(t, "snp/"+tt.vcek))))
+			s.breakWith(prefix, body(string(vectors.Read(t, "snp/"+tt.vcek))))
 			f, _ := newFetcher(t, s)
 			r := fetch(t, f, attest.Evidence{Type: attest.SNP, Report: report})
 			if want := (counts{3, 1}); count(r.Collateral) != want || s.count("") != 3 {
@@ -230,7 +204,7 @@ func TestVectorFetch(t *testing.T) {
 	}
 	t.Run("TDX", func(t *testing.T) {
 		t.Parallel()
-		file := func(name string) []byte { return vector(t, "tdx/ars-collateral/"+name) }
+		file := func(name string) []byte { return vectors.Read(t, "tdx/ars-collateral/"+name) }
 		chain := url.PathEscape(string(file("tcb_signing_chain.pem")))
 		s := newService(t, map[string]answer{
 			"/tdx/certification/v4/tcb?fmspc=90c06f000000":          {file("tcb_info_90c06f000000.json"), map[string]string{"TCB-Info-Issuer-Chain": chain}},
@@ -240,7 +214,7 @@ func TestVectorFetch(t *testing.T) {
 		})
 		f, c := newFetcher(t, s)
 		c.at = time.Date(2026, 3, 20, 0, 0, 0, 0, time.UTC)
-		r := fetch(t, f, attest.Evidence{Type: attest.TDX, Report: vector(t, "tdx/gtg-quote_v5_sample.dat")})
+		r := fetch(t, f, attest.Evidence{Type: attest.TDX, Report: vectors.Read(t, "tdx/gtg-quote_v5_sample.dat")})
 		if want := (counts{2, 2, 1, 1}); count(r.Collateral) != want || len(r.Stale) != 0 {
 			t.Errorf("got %v, stale %q; want %v", count(r.Collateral), r.Stale, want)
 		}

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest/dcap"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 var update = flag.Bool("update", false, "write new seeds to testdata")
@@ -32,21 +32,14 @@ const (
 // so that it takes the best of some.
 func checkAllocated(t *testing.T, input, factor int, f func()) {
 	t.Helper()
-	limit := uint64(factor*input + allocatedAnyway)
-	var best uint64
-	for i := range 5 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; i == 0 || n < best {
-			best = n
-		}
-		if best <= limit {
-			return
-		}
+	limit := factor*input + allocatedAnyway
+	best := fuzzcheck.Allocated(f)
+	for i := 1; i < 5 && best > limit; i++ {
+		best = min(best, fuzzcheck.Allocated(f))
 	}
-	t.Errorf("%d bytes allocated for an input of %d, must be at most %d", best, input, limit)
+	if best > limit {
+		t.Errorf("%d bytes allocated for an input of %d, must be at most %d", best, input, limit)
+	}
 }
 
 func FuzzParseQuote(f *testing.F) {

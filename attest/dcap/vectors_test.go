@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -16,34 +15,14 @@ import (
 
 	"github.com/redoubt-tee/redoubt/attest/dcap"
 	"github.com/redoubt-tee/redoubt/attest/pki"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	for _, sub := range []string{"sgx", "tdx", "roots"} {
-		if _, err := os.Stat(filepath.Join(dir, sub)); err != nil {
-			const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with sgx/, tdx/ and roots/, as the vectors' README.md describes it: "
-			if os.Getenv("CI") == "true" {
-				t.Fatal(text, err)
-			}
-			t.Skip(text, err)
-		}
-	}
-	return dir
-}
 
 func vector(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := vectors.Read(t, name)
 	if strings.HasSuffix(name, ".hex") {
+		var err error
 		if data, err = hex.DecodeString(strings.TrimSpace(string(data))); err != nil {
 			t.Fatal(name, err)
 		}
@@ -370,10 +349,11 @@ func TestVectorsExpired(t *testing.T) {
 func TestVectorsRoundTrip(t *testing.T) {
 	t.Parallel()
 	n := 0
+	dir := vectors.Dir(t)
 	for _, pattern := range []string{"sgx/*quote*", "tdx/*quote*", "tdx/*.hexdat"} {
-		files, _ := filepath.Glob(filepath.Join(vectorDir(t), pattern))
+		files, _ := filepath.Glob(filepath.Join(dir, pattern))
 		for _, file := range files {
-			name, err := filepath.Rel(vectorDir(t), file)
+			name, err := filepath.Rel(dir, file)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +26,7 @@ import (
 	"time"
 
 	"github.com/redoubt-tee/redoubt/attest/ear"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 func must[T any](v T, err error) T {
@@ -363,12 +363,8 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // counts all memory
 		"nested":    `{"a":` + strings.Repeat("[", 50000),
 		"long text": strings.Replace(example05, "vts", strings.Repeat("x", 100000), 1),
 	} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _ = ear.Parse([]byte(claims))
-		runtime.ReadMemStats(&after)
-		used := after.TotalAlloc - before.TotalAlloc
-		if used > 4<<20+32*uint64(len(claims)) {
+		used := fuzzcheck.Allocated(func() { _, _ = ear.Parse([]byte(claims)) })
+		if used > 4<<20+32*len(claims) {
 			t.Errorf("%s: %d bytes allocated for %d", name, used, len(claims))
 		}
 		t.Logf("%s: %d bytes allocated for %d", name, used, len(claims))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,20 +15,13 @@ import (
 	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/attest/cmw"
 	"github.com/redoubt-tee/redoubt/attest/evidence"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 var update = flag.Bool("update", false, "write new seeds to testdata")
 
 // most is the most memory that Parse may take for n bytes, in bytes.
-func most(n int) uint64 { return 2<<20 + 32*uint64(n) }
-
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
+func most(n int) int { return 2<<20 + 32*n }
 
 // FuzzParse: what is recognised can be wrapped, and is read back as the same.
 // The answer is the same for a kind that is asked for.
@@ -80,7 +72,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // counts all memory
 		"many blocks":           bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"), n/54),
 		"zeros":                 make([]byte, n),
 	} {
-		used := allocated(func() { _, _ = evidence.Parse(data) })
+		used := fuzzcheck.Allocated(func() { _, _ = evidence.Parse(data) })
 		if used > most(len(data)) {
 			t.Errorf("%s: %d bytes allocated for %d", name, used, len(data))
 		}

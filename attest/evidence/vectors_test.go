@@ -14,24 +14,8 @@ import (
 	"github.com/redoubt-tee/redoubt/attest"
 	"github.com/redoubt-tee/redoubt/attest/cmw"
 	"github.com/redoubt-tee/redoubt/attest/evidence"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "snp")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with snp/, tdx/, sgx/, cca/, nitro/ and tpm/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
 
 // captured is which files are evidence, by their names.
 var captured = []struct{ pattern, kind string }{
@@ -61,7 +45,7 @@ func kindOf(name string) string {
 // TestVectors recognises all captured evidence as what it is, and nothing else.
 func TestVectors(t *testing.T) {
 	t.Parallel()
-	dir := vectorDir(t)
+	dir := vectors.Dir(t)
 	count := map[string]int{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -139,20 +123,13 @@ func rewrap(t *testing.T, name string, ev attest.Evidence) {
 // that Veraison gives it.
 func TestVectorTSM(t *testing.T) {
 	t.Parallel()
-	dir := vectorDir(t)
-	var blobs [2][]byte
-	for i, name := range []string{"snp/veraison-tsm.report.bin", "snp/veraison-tsm.auxblob.bin"} {
-		var err error
-		if blobs[i], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := attest.Evidence{Type: attest.SNP, Report: blobs[0], Auxblob: blobs[1]}
+	report, auxblob := vectors.Read(t, "snp/veraison-tsm.report.bin"), vectors.Read(t, "snp/veraison-tsm.auxblob.bin")
+	want := attest.Evidence{Type: attest.SNP, Report: report, Auxblob: auxblob}
 	rewrap(t, "veraison-tsm", want)
 	for name, data := range map[string][]byte{
-		"CBOR":            encode(makeTSM("sev_guest", blobs[0], blobs[1])),
-		"JSON":            makeJSON(makeTSM("sev_guest", blobs[0], blobs[1])),
-		"extended report": append(bytes.Clone(blobs[0]), blobs[1]...),
+		"CBOR":            encode(makeTSM("sev_guest", report, auxblob)),
+		"JSON":            makeJSON(makeTSM("sev_guest", report, auxblob)),
+		"extended report": append(bytes.Clone(report), auxblob...),
 	} {
 		item, err := evidence.Parse(data)
 		if err != nil {

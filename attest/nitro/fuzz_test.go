@@ -2,10 +2,10 @@ package nitro_test
 
 import (
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest/nitro"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 	"github.com/redoubt-tee/redoubt/internal/teelab"
 )
 
@@ -45,13 +45,9 @@ func FuzzVerify(f *testing.F) {
 		genuine = append(genuine, signed(must(nitro.Verify(seed, nitro.Collateral{}, roots, nil, now))))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		d, err := nitro.Parse(data)
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > uint64(32*len(data)+64<<10) {
-			t.Errorf("%d bytes allocated for %d", n, len(data))
-		}
+		var d *nitro.Document
+		var err error
+		fuzzcheck.Memory(t, 64<<10+32*len(data), func() { d, err = nitro.Parse(data) })
 		if (d == nil) != (err != nil) {
 			t.Fatalf("document %v with error %v", d, err)
 		}

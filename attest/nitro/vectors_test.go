@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/pem"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,33 +12,8 @@ import (
 
 	"github.com/redoubt-tee/redoubt/attest/nitro"
 	"github.com/redoubt-tee/redoubt/attest/pki"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "nitro")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with nitro/ and roots/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
-
-func vector(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -71,7 +44,7 @@ func TestAWSRoot(t *testing.T) {
 	if root.Dev || root.Name != "AWS Nitro Enclaves" || root.Certificate.Subject.CommonName != "aws.nitro-enclaves" {
 		t.Errorf("root %+v", root)
 	}
-	other, err := nitro.ParseRoot(vector(t, "roots/aws-nitro-root.pem"))
+	other, err := nitro.ParseRoot(vectors.Read(t, "roots/aws-nitro-root.pem"))
 	if err != nil || other.Dev || !other.Certificate.Equal(root.Certificate) {
 		t.Errorf("root %+v, %v", other, err)
 	}
@@ -99,7 +72,7 @@ func TestVectors(t *testing.T) {
 		{"valid, a second before", valid, time.Date(2022, 10, 13, 8, 57, 58, 0, time.UTC), nitro.ErrTime, false},
 	} {
 		for _, seen := range []*pki.Seen{nil, new(pki.Seen)} {
-			c, err := nitro.Verify(vector(t, tt.file), nitro.Collateral{}, []nitro.Root{root}, seen, tt.at)
+			c, err := nitro.Verify(vectors.Read(t, tt.file), nitro.Collateral{}, []nitro.Root{root}, seen, tt.at)
 			if !errors.Is(err, tt.want) || (c == nil) != (err != nil) {
 				t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
 			}
@@ -118,7 +91,7 @@ func TestVectors(t *testing.T) {
 			}
 		}
 	}
-	tagged := append([]byte{0xD2}, vector(t, valid)...)
+	tagged := append([]byte{0xD2}, vectors.Read(t, valid)...)
 	if _, err := nitro.Verify(tagged, nitro.Collateral{}, []nitro.Root{root}, nil, validTime); err != nil {
 		t.Error("tagged: ", err)
 	}
@@ -130,7 +103,7 @@ func TestVectorCrossed(t *testing.T) {
 	t.Parallel()
 	root := must(nitro.AWSRoot())
 	read := func(file string) (message []any, fields map[string]any) {
-		if err := cbor.Unmarshal(vector(t, file), &message); err != nil {
+		if err := cbor.Unmarshal(vectors.Read(t, file), &message); err != nil {
 			t.Fatal(err)
 		}
 		if err := cbor.Unmarshal(message[2].([]byte), &fields); err != nil {
@@ -153,11 +126,11 @@ func TestVectorCrossed(t *testing.T) {
 		{"certificates of another document, later", swapped, []nitro.Root{root}, validTime, nitro.ErrTime},
 		{"signature of another document", must(cbor.Marshal([]any{a[0], a[1], a[2], b[3]})), []nitro.Root{root}, validTime, nitro.ErrSignature},
 		{"payload of another document", must(cbor.Marshal([]any{a[0], a[1], b[2], a[3]})), []nitro.Root{root}, debugTime, nitro.ErrSignature},
-		{"not pinned", vector(t, valid), []nitro.Root{lab().Root()}, validTime, nitro.ErrRoot},
-		{"no roots", vector(t, valid), nil, validTime, nitro.ErrRoot},
-		{"root without certificate", vector(t, valid), []nitro.Root{{Name: "x"}}, validTime, nitro.ErrRoot},
-		{"a CCA token", vector(t, "cca/cca_token.cbor"), []nitro.Root{root}, validTime, nitro.ErrDocument},
-		{"byte behind", append(vector(t, valid), 0), []nitro.Root{root}, validTime, nitro.ErrDocument},
+		{"not pinned", vectors.Read(t, valid), []nitro.Root{lab().Root()}, validTime, nitro.ErrRoot},
+		{"no roots", vectors.Read(t, valid), nil, validTime, nitro.ErrRoot},
+		{"root without certificate", vectors.Read(t, valid), []nitro.Root{{Name: "x"}}, validTime, nitro.ErrRoot},
+		{"a CCA token", vectors.Read(t, "cca/cca_token.cbor"), []nitro.Root{root}, validTime, nitro.ErrDocument},
+		{"byte behind", append(vectors.Read(t, valid), 0), []nitro.Root{root}, validTime, nitro.ErrDocument},
 		{"empty", nil, []nitro.Root{root}, validTime, nitro.ErrDocument},
 	} {
 		c, err := nitro.Verify(tt.document, nitro.Collateral{}, tt.roots, nil, tt.at)
@@ -172,7 +145,7 @@ func TestVectorCrossed(t *testing.T) {
 func TestVectorBitFlips(t *testing.T) {
 	t.Parallel()
 	roots := []nitro.Root{must(nitro.AWSRoot())}
-	document := vector(t, valid)
+	document := vectors.Read(t, valid)
 	seen := new(pki.Seen)
 	flip := func(i, bit int) {
 		bad := bytes.Clone(document)

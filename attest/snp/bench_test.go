@@ -5,6 +5,7 @@ import (
 
 	"github.com/redoubt-tee/redoubt/attest/pki"
 	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
 
 // BenchmarkVerify verifies the captured report of a Milan: with every signature
@@ -12,7 +13,7 @@ import (
 // signature is what is left, and parsing.
 func BenchmarkVerify(b *testing.B) {
 	x := capture{
-		report:  vector(b, "snp/ms-milan.report.bin"),
+		report:  vectors.Read(b, "snp/ms-milan.report.bin"),
 		auxblob: (&snp.CertTable{ASK: certificate(b, "snp/ms-milan.ask.pem"), VCEK: certificate(b, "snp/ms-milan.vcek.pem")}).Encode(),
 		roots:   snp.AMDRoots(),
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/redoubt-tee/redoubt/attest/pki"
 	"github.com/redoubt-tee/redoubt/attest/snp"
 	"github.com/redoubt-tee/redoubt/internal/teelab"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
 
 // A capture is good evidence with all that it is verified with.
@@ -57,7 +58,7 @@ func TestBitFlipsReport(t *testing.T) {
 	for name, make := range map[string]func(t *testing.T) capture{
 		"simulated": func(*testing.T) capture { return labCapture() },
 		"captured": func(t *testing.T) capture {
-			return capture{vector(t, "snp/ms-milan.report.bin"), auxblob(t, "snp/ms-milan.vcek.pem"), snp.Collateral{}, snp.AMDRoots()}
+			return capture{vectors.Read(t, "snp/ms-milan.report.bin"), auxblob(t, "snp/ms-milan.vcek.pem"), snp.Collateral{}, snp.AMDRoots()}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

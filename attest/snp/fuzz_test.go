@@ -9,11 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest/pki"
 	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 	"github.com/redoubt-tee/redoubt/internal/teelab"
 )
 
@@ -23,25 +23,16 @@ var update = flag.Bool("update", false, "write new seeds to testdata")
 // -fuzzminimizetime=1x: Go otherwise spends the time on shrinking what it finds.
 const seedRoot = "testdata/root.pem"
 
-// bounded calls parse with size bytes and checks how much it allocates: at most 64
-// KiB, and 48 times its input. (A certificate's or list's smallest extension or
-// entry is a dozen bytes, and a few hundred when it is read.) Nothing else may run.
-func bounded(t *testing.T, size int, parse func()) {
-	t.Helper()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	parse()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(64<<10+48*size) {
-		t.Fatalf("%d bytes allocated for %d", used, size)
-	}
-}
+// most is the most memory that reading n bytes may take, in bytes. (A
+// certificate's or list's smallest extension or entry is a dozen bytes, and a few
+// hundred when it is read.)
+func most(n int) int { return 64<<10 + 48*n }
 
 func FuzzParseReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r *snp.Report
 		var err error
-		bounded(t, 0, func() { r, err = snp.ParseReport(data) })
+		fuzzcheck.Memory(t, most(0), func() { r, err = snp.ParseReport(data) })
 		if (r == nil) != (err != nil) {
 			t.Fatalf("report %v with error %v", r, err)
 		}
@@ -55,7 +46,7 @@ func FuzzParseCertTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var table *snp.CertTable
 		var err error
-		bounded(t, len(data), func() { table, err = snp.ParseCertTable(data) })
+		fuzzcheck.Memory(t, most(len(data)), func() { table, err = snp.ParseCertTable(data) })
 		if (table == nil) != (err != nil) {
 			t.Fatalf("table %v with error %v", table, err)
 		}
@@ -100,7 +91,7 @@ func FuzzCollateral(f *testing.F) {
 	f.Fuzz(func(t *testing.T, vcek, ask, crl []byte) {
 		var c *snp.Claims
 		var err error
-		bounded(t, len(vcek)+len(ask)+len(crl)+1<<13, func() { // 1<<13: for the signatures
+		fuzzcheck.Memory(t, most(len(vcek)+len(ask)+len(crl)+1<<13), func() { // 1<<13: for the signatures
 			c, err = snp.Verify(report, nil, collateral(vcek, ask, crl), []snp.Root{root}, nil, now)
 		})
 		if (c == nil) != (err != nil) {

@@ -13,39 +13,14 @@ import (
 	"time"
 
 	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "snp")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with snp/ and roots/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
-
-func vector(t testing.TB, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 func amdRoots(t testing.TB) []snp.Root {
 	t.Helper()
 	var roots []snp.Root
 	for _, product := range []string{"milan", "genoa", "turin"} {
-		root, err := snp.ParseRoot(vector(t, "roots/amd-"+product+".ask-ark-asvk.pem"))
+		root, err := snp.ParseRoot(vectors.Read(t, "roots/amd-"+product+".ask-ark-asvk.pem"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +35,7 @@ func amdRoots(t testing.TB) []snp.Root {
 // certificate reads a captured certificate, DER or PEM.
 func certificate(t testing.TB, name string) *x509.Certificate {
 	t.Helper()
-	data := vector(t, name)
+	data := vectors.Read(t, name)
 	if block, _ := pem.Decode(data); block != nil {
 		data = block.Bytes
 	}
@@ -75,7 +50,7 @@ func certificate(t testing.TB, name string) *x509.Certificate {
 func auxblob(t testing.TB, name string) []byte {
 	t.Helper()
 	if strings.HasSuffix(name, ".auxblob.bin") {
-		return vector(t, name)
+		return vectors.Read(t, name)
 	}
 	table := snp.CertTable{VCEK: certificate(t, name)}
 	if strings.Contains(name, "vlek") {
@@ -130,7 +105,7 @@ func TestVectors(t *testing.T) {
 			if tt.at.IsZero() {
 				tt.at = now
 			}
-			report, table := vector(t, "snp/"+tt.report+".report.bin"), auxblob(t, "snp/"+tt.certs)
+			report, table := vectors.Read(t, "snp/"+tt.report+".report.bin"), auxblob(t, "snp/"+tt.certs)
 			c, err := snp.Verify(report, table, snp.Collateral{}, roots, nil, tt.at)
 			verdict(t, c, err, tt.errs)
 			if err == nil {
@@ -176,7 +151,7 @@ func captured(t testing.TB, name string) [][]byte {
 	if !strings.HasSuffix(name, ".auxblob.bin") {
 		return ders(certificate(t, name))
 	}
-	table, err := snp.ParseCertTable(vector(t, name))
+	table, err := snp.ParseCertTable(vectors.Read(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +161,7 @@ func captured(t testing.TB, name string) [][]byte {
 // everything returns every captured certificate that somebody signed.
 func everything(t testing.TB) [][]byte {
 	t.Helper()
-	files, _ := filepath.Glob(filepath.Join(vectorDir(t), "snp", "*.[dp]e[rm]"))
+	files, _ := filepath.Glob(filepath.Join(vectors.Dir(t), "snp", "*.[dp]e[rm]"))
 	var certs [][]byte
 	for _, file := range files {
 		certs = append(certs, certificate(t, "snp/"+filepath.Base(file)).Raw)
@@ -199,7 +174,7 @@ func everything(t testing.TB) [][]byte {
 
 func TestVectorsRoundTrip(t *testing.T) {
 	t.Parallel()
-	files, _ := filepath.Glob(filepath.Join(vectorDir(t), "snp", "*.report.bin"))
+	files, _ := filepath.Glob(filepath.Join(vectors.Dir(t), "snp", "*.report.bin"))
 	if len(files) < 7 {
 		t.Fatalf("only %d reports", len(files))
 	}
@@ -234,7 +209,7 @@ func TestVectorTurin(t *testing.T) {
 func TestVectorRoots(t *testing.T) {
 	t.Parallel()
 	roots := amdRoots(t)
-	report, vcek := vector(t, "snp/ms-milan.report.bin"), certificate(t, "snp/ms-milan.vcek.pem")
+	report, vcek := vectors.Read(t, "snp/ms-milan.report.bin"), certificate(t, "snp/ms-milan.vcek.pem")
 	milan, genoa := roots[0], roots[1]
 	ask, asvk := milan.Intermediates[0], milan.Intermediates[1]
 	bare := milan

@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
+
+	"github.com/redoubt-tee/redoubt/attest/internal/strictjson"
 )
 
 // Most of what evidence may have.
@@ -64,6 +66,9 @@ func ParseEvidence(b []byte) (*Evidence, error) {
 }
 
 func parseEvidence(b []byte) (*Evidence, error) {
+	if err := strictjson.Check(b); err != nil {
+		return nil, err
+	}
 	outer, err := members(b, "ak_public", "tpm_quote")
 	if err != nil {
 		return nil, err
@@ -112,47 +117,20 @@ func parseEvidence(b []byte) (*Evidence, error) {
 	return e, nil
 }
 
-// members reads a JSON object with exactly the members of these names.
+// members reads a JSON object with exactly the members of these names, of a text
+// that strictjson accepts.
 func members(b []byte, names ...string) (map[string]json.RawMessage, error) {
-	found := make(map[string]json.RawMessage)
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	var found map[string]json.RawMessage
+	if err := json.Unmarshal(b, &found); err != nil || found == nil {
 		return nil, errors.New("must be a JSON object")
-	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, ok := t.(string)
-		if !ok {
-			return nil, errors.New("must be a JSON object")
-		}
-		if _, twice := found[name]; twice {
-			return nil, fmt.Errorf("member %.32q is there twice", name)
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, err
-		}
-		found[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something stands behind the object")
 	}
 	for _, name := range names {
 		if _, ok := found[name]; !ok {
 			return nil, fmt.Errorf("member %q is missing", name)
 		}
 	}
-	if len(found) != len(names) {
-		for _, name := range names {
-			delete(found, name)
-		}
-		for name := range found {
+	for name := range found {
+		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("unknown member %.32q", name)
 		}
 	}
@@ -160,14 +138,14 @@ func members(b []byte, names ...string) (map[string]json.RawMessage, error) {
 }
 
 func parseBase64(raw json.RawMessage) ([]byte, error) {
-	var text *string
-	if err := json.Unmarshal(raw, &text); err != nil || text == nil {
+	text, err := strictjson.String(raw)
+	if err != nil {
 		return nil, errors.New("must be a text")
 	}
-	if strings.ContainsAny(*text, "\r\n") { // the decoder would pass over them
+	if strings.ContainsAny(text, "\r\n") { // the decoder would pass over them
 		return nil, errors.New("must be base64 without line ends")
 	}
-	return base64.StdEncoding.Strict().DecodeString(*text)
+	return base64.StdEncoding.Strict().DecodeString(text)
 }
 
 // parseKey reads a SubjectPublicKeyInfo of a kind of key that is taken for an AK.

@@ -5,40 +5,18 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redoubt-tee/redoubt/attest/pki"
 	"github.com/redoubt-tee/redoubt/attest/tpm"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of captured evidence.
-func vectorDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "tpm")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with tpm/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	return dir
-}
 
 func captured(t *testing.T) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectorDir(t), "tpm", "trustee-tpm_evidence.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
+	return vectors.Read(t, "tpm/trustee-tpm_evidence.json")
 }
 
 func must[T any](v T, err error) T {

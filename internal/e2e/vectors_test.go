@@ -14,35 +14,15 @@ import (
 	"testing"
 
 	"github.com/redoubt-tee/redoubt/attest"
+	"github.com/redoubt-tee/redoubt/internal/vectors"
 )
-
-// vectorDir returns the folder of evidence captured from hardware.
-func vectorDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("REDOUBT_VECTORS")
-	if dir == "" {
-		dir = "../../../shared/vectors"
-	}
-	if _, err := os.Stat(filepath.Join(dir, "snp")); err != nil {
-		const text = "no captured evidence: set REDOUBT_VECTORS to the absolute path of a folder with snp/ and roots/, as the vectors' README.md describes it: "
-		if os.Getenv("CI") == "true" {
-			t.Fatal(text, err)
-		}
-		t.Skip(text, err)
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // TestVectors gives every capture to redoubt verify, with a policy that accepts
 // what is genuine and up to date, and compares with the verdict that the
 // vectors' README gives.
 func TestVectors(t *testing.T) {
 	t.Parallel()
-	dir := vectorDir(t)
+	dir := vectors.Dir(t)
 	b, err := build()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +98,7 @@ func TestVectors(t *testing.T) {
 						file = filepath.Join(dir, file)
 					}
 					if strings.HasPrefix(file, "OWN/") {
-						file = pinAK(t, dir, own)
+						file = pinAK(t, own)
 					}
 					if i > 0 {
 						args = append(args, "--collateral")
@@ -169,16 +149,12 @@ func TestVectors(t *testing.T) {
 
 // pinAK writes the key of the TPM's evidence to a file, as somebody would who has
 // seen to it by other means that it is a TPM's.
-func pinAK(t *testing.T, vectors, dir string) string {
+func pinAK(t *testing.T, dir string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(vectors, "tpm/trustee-tpm_evidence.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var e struct {
 		Key []byte `json:"ak_public"`
 	}
-	if err := json.Unmarshal(data, &e); err != nil {
+	if err := json.Unmarshal(vectors.Read(t, "tpm/trustee-tpm_evidence.json"), &e); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "ak.pem")

@@ -10,13 +10,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 	"github.com/redoubt-tee/redoubt/wire"
 )
 
@@ -27,14 +27,13 @@ var update = flag.Bool("update", false, "write the seed corpus in testdata/fuzz 
 func FuzzSallyport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for what, end := range map[string]func(net.Conn) (*Port, error){"host": Host, "keep": Keep} {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			if _, err := attack(end, data); err != nil {
+			var err error
+			used := fuzzcheck.Allocated(func() { _, err = attack(end, data) })
+			if err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
-			runtime.ReadMemStats(&after)
 			// A stream is a few KiB here, for twelve bytes there.
-			if used, most := after.TotalAlloc-before.TotalAlloc, uint64(4<<20+2<<10*len(data)); used > most {
+			if most := 4<<20 + 2<<10*len(data); used > most {
 				t.Fatalf("%s: %d bytes allocated for %d", what, used, len(data))
 			}
 		}

@@ -8,11 +8,12 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/redoubt-tee/redoubt/internal/fuzzcheck"
 )
 
 func must[T any](v T, err error) T {
@@ -239,13 +240,9 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		m, err := Parse(data, Either)
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > uint64(32*len(data)+64<<10) {
-			t.Errorf("%d bytes allocated for %d", n, len(data))
-		}
+		var m *Sign1
+		var err error
+		fuzzcheck.Memory(t, 64<<10+32*len(data), func() { m, err = Parse(data, Either) })
 		if (m == nil) != (err != nil) {
 			t.Fatalf("message %v with error %v", m, err)
 		}
