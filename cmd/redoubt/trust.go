@@ -39,8 +39,8 @@ type trustFlags struct {
 
 func (f *trustFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.policy, "policy", "", "policy `file` that says which evidence is good enough (see redoubt policy)")
-	c.Flags().StringSliceVar(&f.collateral, "collateral", nil, "`file` of certificates, revocation lists, TCB info, QE identity, or a bundle of them (may be repeated)")
-	c.Flags().StringSliceVar(&f.roots, "root", nil, "`file` of a root beside the manufacturers': of simulated hardware (default this user's own), a CCA platform's key, a TPM's key or authority (may be repeated)")
+	c.Flags().StringArrayVar(&f.collateral, "collateral", nil, "`file` of certificates, revocation lists, TCB info, QE identity, or a bundle of them (may be repeated)")
+	c.Flags().StringArrayVar(&f.roots, "root", nil, "`file` of a root beside the manufacturers': of simulated hardware (default this user's own), a CCA platform's key, a TPM's key or authority (may be repeated)")
 	c.Flags().BoolVar(&f.fetch, "fetch", false, "fetch the collateral that is missing from AMD or Intel, and keep it")
 	f.fetchFlags.add(c)
 	f.notices = c.ErrOrStderr()

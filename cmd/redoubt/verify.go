@@ -44,15 +44,15 @@ type verifyFlags struct {
 func verifyCommand(status *int) *cobra.Command {
 	var f verifyFlags
 	c := &cobra.Command{
-		Use:   "verify EVIDENCE --policy FILE",
+		Use:   "verify EVIDENCE --policy FILE [--cert FILE...] [--collateral FILE...]",
 		Short: "Verify evidence from a file, without a network",
 		Long: `Verify evidence from a file, and appraise it by a policy.
 
 EVIDENCE is a report, quote, token or document as it was captured, a conceptual
 message wrapper (CMW), or a certificate or request that carries one; binary, hex or
 base64. Certificates and collateral are PEM, DER, Intel's JSON answers, a certificate
-table or a bundle; what does not concern the evidence is passed over. Nothing is
-fetched, unless --fetch says so.
+table or a bundle, in any number of files; what does not concern the evidence is
+passed over. Nothing is fetched, unless --fetch says so.
 
 Without --report-data or --nonce the evidence's report data is shown and not
 compared: the evidence may then be old, or made for somebody else.
@@ -66,8 +66,9 @@ Exit status:
   redoubt verify quote.dat --collateral bundle.cbor --policy policy.toml --at 2026-03-20
   redoubt verify evidence.cmw --nonce 5f2c… --policy policy.toml --json
   redoubt verify quote.dat --collateral bundle.cbor --policy policy.toml --ear --ear-key key.pem`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			f.certs = append(f.certs, args[1:]...) // --cert a.pem b.pem
 			if f.kind != "" && !slices.Contains(attest.Technologies(), f.kind) {
 				return fmt.Errorf("--kind %s: expected one of %v", f.kind, attest.Technologies())
 			}
@@ -86,12 +87,12 @@ Exit status:
 		},
 	}
 	f.trust.add(c)
-	c.Flags().StringSliceVar(&f.certs, "cert", nil, "`file` of certificates: another name for --collateral (may be repeated)")
+	c.Flags().StringArrayVar(&f.certs, "cert", nil, "`file` of certificates: another name for --collateral (may be repeated, or name several)")
 	c.Flags().StringVar(&f.kind, "kind", "", "what the evidence is: snp, tdx, sgx, cca, nitro or tpm (default by its looks)")
 	c.Flags().StringVar(&f.at, "at", "", "verify as of this `time`, 2026-03-20 or 2026-03-20T12:00:00Z (default now)")
 	c.Flags().StringVar(&f.reportData, "report-data", "", "report data that the evidence must have, in `hex`; shorter is filled with zeros")
 	c.Flags().StringVar(&f.nonce, "nonce", "", "nonce that the evidence must answer, in `hex`: that of redoubt attest, or of a Nitro document or TPM quote")
-	c.Flags().StringSliceVar(&f.references, "reference", nil, "redoubt-wasmldr `file` that may explain a measurement that is not accepted (may be repeated)")
+	c.Flags().StringArrayVar(&f.references, "reference", nil, "redoubt-wasmldr `file` that may explain a measurement that is not accepted (may be repeated)")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "as JSON")
 	c.Flags().BoolVar(&f.asEAR, "ear", false, "as an EAT attestation result (EAR), signed with --ear-key")
 	c.Flags().StringVar(&f.earKey, "ear-key", "", "private key that signs the EAR, PEM `file` (P-256, P-384 or Ed25519)")
