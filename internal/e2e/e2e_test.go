@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	ossignal "os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +93,8 @@ var build = sync.OnceValues(func() (*built, error) {
 var shared string
 
 func TestMain(m *testing.M) {
+	// Where it is ignored, as under nohup, the programs would ignore it too.
+	ossignal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(func() int {
 		var err error
 		if shared, err = os.MkdirTemp("", "redoubt-e2e-"); err == nil {
