@@ -313,7 +313,11 @@ which configuration. Anybody may ask; who deployed the workload does not matter.
 			ids[0], a.Workload, a.Config.Profile, &memory, time.Duration(a.Config.Limits.WallTime)*time.Millisecond,
 			a.Config.Capabilities, a.Claims.Technology, a.Claims.Root)
 		for _, rule := range a.Appraisal.Rules {
-			fmt.Fprintf(w, "rule %s\tok\tfound %s\n", rule.Name, rule.Found)
+			mark := "ok"
+			if rule.Warning {
+				mark = "allowed"
+			}
+			fmt.Fprintf(w, "rule %s\t%s\tfound %s\n", rule.Name, mark, rule.Found)
 		}
 		if a.Claims.Simulated {
 			fmt.Fprintln(w, "simulated\tyes: this proves nothing")

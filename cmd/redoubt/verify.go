@@ -348,8 +348,7 @@ func (v *verdict) print(out io.Writer) error {
 	return w.Flush()
 }
 
-// printRule prints what a rule expected and found. If it passed without a
-// warning that is one line.
+// printRule prints what a rule expected and found, and why that matters.
 func printRule(w io.Writer, r attest.Rule) {
 	mark := "ok"
 	switch {
@@ -358,15 +357,14 @@ func printRule(w io.Writer, r attest.Rule) {
 	case r.Warning:
 		mark = "allowed"
 	}
-	found := readable(r.Found)
-	if mark == "ok" {
-		fmt.Fprintf(w, "  %s\tok\tfound %s\n", r.Name, found)
-		return
+	lines := []string{"expected " + readable(r.Expected), "found " + readable(r.Found)}
+	if r.Expected == r.Found {
+		lines = []string{"found as expected: " + readable(r.Found)}
 	}
-	fmt.Fprintf(w, "  %s\t%s\texpected %s\n\t\tfound %s\n", r.Name, mark, readable(r.Expected), found)
 	if r.Reason != "" {
-		fmt.Fprintf(w, "\t\t%s\n", wire.Printable(r.Reason))
+		lines = append(lines, wire.Printable(r.Reason))
 	}
+	fmt.Fprintf(w, "  %s\t%s\t%s\n", r.Name, mark, strings.Join(lines, "\n\t\t"))
 }
 
 // readable is text for a terminal, with a long row of zeros in a word.
