@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/redoubt-tee/redoubt/attest/cca"
+	"github.com/redoubt-tee/redoubt/attest/tpm"
 )
 
 // CCAPolicy is the part of a Policy that is for Arm CCA. The measurement is the
@@ -25,6 +28,9 @@ type CCAPolicy struct {
 	AnyComponent bool
 	// AllowUnsecured accepts a platform whose life cycle is not "secured".
 	AllowUnsecured bool
+	// Keys are the platforms' keys (CPAK) that whoever verifies is to trust, PEM
+	// or JWK: see Policy.Roots.
+	Keys []string
 }
 
 // NitroPolicy is the part of a Policy that is for AWS Nitro Enclaves. The
@@ -44,6 +50,34 @@ type TPMPolicy struct {
 	// that the quote does not have is not accepted. There must be one at least,
 	// unless AnyMeasurement is set: a digest does not say what it is over.
 	PCRs map[PCR][]Reference
+	// Keys are the attestation keys, or certificates of authorities, that whoever
+	// verifies is to trust, PEM: see Policy.Roots.
+	Keys []string
+}
+
+// Roots returns the roots of trust that the policy names, for technologies whose
+// manufacturers have none in common.
+func (p Policy) Roots() (Roots, error) {
+	var roots Roots
+	if p.CCA != nil {
+		for i, key := range p.CCA.Keys {
+			root, err := cca.ParseRoot([]byte(key))
+			if err != nil {
+				return Roots{}, fmt.Errorf("policy: key %d of CCA: %w", i+1, err)
+			}
+			roots.CCA = append(roots.CCA, root)
+		}
+	}
+	if p.TPM != nil {
+		for i, key := range p.TPM.Keys {
+			root, err := tpm.ParseRoot([]byte(key))
+			if err != nil {
+				return Roots{}, fmt.Errorf("policy: key %d of TPM: %w", i+1, err)
+			}
+			roots.TPM = append(roots.TPM, root)
+		}
+	}
+	return roots, nil
 }
 
 // A PCR is a platform configuration register of a TPM.

@@ -2,6 +2,8 @@ package attest_test
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"slices"
 	"strings"
@@ -359,6 +361,36 @@ func TestAppraiseProfile(t *testing.T) {
 		if rule := (attest.Policy{Profiles: tt.accepted}).AppraiseProfile(tt.profile); rule.OK != tt.ok || !rule.OK && rule.Reason == "" {
 			t.Errorf("%q of %q: %+v", tt.profile, tt.accepted, rule)
 		}
+	}
+}
+
+// TestPolicyRoots is of the roots that a policy names itself.
+func TestPolicyRoots(t *testing.T) {
+	t.Parallel()
+	public := func(key any) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: ok(x509.MarshalPKIXPublicKey(key))}))
+	}
+	arm, ak := public(lab().arm.CPAK.Public()), public(lab().tpm.AK.Public())
+	roots, err := attest.Policy{CCA: &attest.CCAPolicy{Keys: []string{arm}}, TPM: &attest.TPMPolicy{Keys: []string{ak}}}.Roots()
+	if err != nil || len(roots.CCA) != 1 || len(roots.TPM) != 1 || len(roots.SNP)+len(roots.DCAP)+len(roots.Nitro) > 0 {
+		t.Fatalf("%+v, %v", roots, err)
+	}
+	for _, technology := range []string{attest.CCA, attest.TPM} {
+		ev, c := lab().evidence(technology)
+		if _, err := attest.Verify(ev, c, roots, now); err != nil {
+			t.Errorf("%s: %v", technology, err)
+		}
+	}
+	for _, p := range []attest.Policy{
+		{CCA: &attest.CCAPolicy{Keys: []string{""}}}, {TPM: &attest.TPMPolicy{Keys: []string{"-----BEGIN"}}},
+		{CCA: &attest.CCAPolicy{Keys: []string{arm, arm + arm}}},
+	} {
+		if roots, err := p.Roots(); err == nil || len(roots.CCA)+len(roots.TPM) > 0 {
+			t.Errorf("%+v: %+v", p, roots)
+		}
+	}
+	if roots, err := (attest.Policy{}).Roots(); err != nil || len(roots.CCA)+len(roots.TPM) > 0 {
+		t.Errorf("zero policy: %+v, %v", roots, err)
 	}
 }
 

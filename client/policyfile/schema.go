@@ -6,9 +6,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2/unstable"
+
 	"github.com/redoubt-tee/redoubt/attest"
+	"github.com/redoubt-tee/redoubt/attest/cca"
 	"github.com/redoubt-tee/redoubt/attest/dcap"
 	"github.com/redoubt-tee/redoubt/attest/snp"
+	"github.com/redoubt-tee/redoubt/attest/tpm"
 )
 
 // pins reads what all technologies have.
@@ -198,6 +202,27 @@ func (t *table) cca(p *attest.CCAPolicy) {
 	p.Personalizations = t.references("personalizations", form{what: "a realm personalization value", sizes: []int{64}}, leaveOutForZero)
 	t.orAny("components", hashed("a platform component's measurement"), &p.Components, &p.AnyComponent)
 	p.AllowUnsecured = t.bool("allow_unsecured")
+	p.Keys = t.rootKeys("a platform's key: PEM, or a JWK", func(key []byte) error { _, err := cca.ParseRoot(key); return err })
+}
+
+// maxKey is the size of a key or certificate, in bytes.
+const maxKey = 8 << 10
+
+// rootKeys reads the list keys, each of which valid accepts.
+func (t *table) rootKeys(what string, valid func([]byte) error) []string {
+	var keys []string
+	for _, v := range t.list("keys", "a list, each item "+what) {
+		if !t.r.is(v, unstable.String, what) {
+			continue
+		}
+		if len(v.text) > maxKey {
+			t.r.fail(v.offset, v.key, ErrValue, "expected %s of at most %d bytes, found %d", what, maxKey, len(v.text))
+		} else if err := valid([]byte(v.text)); err != nil {
+			t.r.fail(v.offset, v.key, ErrValue, "expected %s: %v", what, err)
+		}
+		keys = append(keys, v.text)
+	}
+	return keys
 }
 
 var moduleID = regexp.MustCompile(`^i-[0-9a-f]{8,32}-enc[0-9a-f]{8,32}$`)
@@ -245,4 +270,5 @@ func (t *table) tpm(p *attest.TPMPolicy) {
 		}
 	}
 	sub(t, "pcrs", read)
+	p.Keys = t.rootKeys("an attestation key or an authority's certificate: PEM", func(key []byte) error { _, err := tpm.ParseRoot(key); return err })
 }

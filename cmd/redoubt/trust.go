@@ -57,6 +57,11 @@ func (f *trustFlags) load(technology string) (*client.Trust, error) {
 		if trust.Policy, err = policyfile.Parse(f.policy, data); err != nil {
 			return nil, err
 		}
+		named, err := trust.Policy.Roots()
+		if err != nil {
+			return nil, err
+		}
+		trust.Roots = trust.Roots.Merge(named)
 		f.policyID = fmt.Sprintf("urn:redoubt:policy:sha256:%x", sha256.Sum256(data))
 	}
 	var err error
