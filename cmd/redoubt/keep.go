@@ -36,7 +36,7 @@ the program, its data or its secrets are handed over.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(runCommand(status), deployCommand(status), keepCommand(), platformCommand(),
-		attestCommand(), verifyCommand(status), collateralCommand(), policyCommand(status), &cobra.Command{
+		attestCommand(), verifyCommand(status), collateralCommand(), policyCommand(status), measureCommand(status), &cobra.Command{
 			Use:   "version",
 			Short: "Print the version",
 			Args:  cobra.NoArgs,

@@ -104,7 +104,11 @@ func TestRules(t *testing.T) {
 		only     []string // prefixes outside of it; empty: none
 	}{
 		{"./attest/...", []string{"wire", "measure", "client", "host", "keep", "internal", "cmd"}, []string{cbor, float}},
-		{"./measure/...", []string{"wire", "attest", "client", "host", "keep", "internal", "cmd"}, nil},
+		// CBOR for CoRIMs alone.
+		{"./measure/...", []string{"wire", "attest", "client", "host", "keep", "internal", "cmd"}, []string{cbor, float}},
+		{"./measure", nil, nil},
+		{"./measure/snp", nil, nil},
+		{"./measure/tdx", nil, nil},
 		{"./wire", []string{"attest", "measure", "client", "host", "keep", "internal", "cmd"}, []string{cbor, float}},
 		{"./wire/sallyport", []string{"attest", "measure", "client", "host", "keep", "internal", "cmd"}, []string{cbor, float, yamux, pool}},
 		{"./client/...", []string{"host", "keep", "internal", "cmd"}, []string{cbor, float, toml}},

@@ -1,0 +1,4 @@
+package tdx
+
+// Extend is register, for tests.
+var Extend = register
