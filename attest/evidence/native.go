@@ -11,6 +11,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/redoubt-tee/redoubt/attest"
+	"github.com/redoubt-tee/redoubt/attest/cmw"
 	"github.com/redoubt-tee/redoubt/attest/internal/strictjson"
 	"github.com/redoubt-tee/redoubt/attest/snp"
 )
@@ -277,6 +278,11 @@ func cca(data []byte) (attest.Evidence, error) {
 		}
 		if number != want {
 			return attest.Evidence{}, malformed("a CCA token with tag %d, and at %d what is for tag %d", number, label, want)
+		}
+	}
+	if number == tagCCA { // a collection of records
+		if _, err := cmw.Parse(data); err != nil {
+			return attest.Evidence{}, malformed("a CCA token with tag %d: %w", number, err)
 		}
 	}
 	return attest.Evidence{Type: attest.CCA, Report: data}, nil
