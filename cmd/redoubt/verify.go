@@ -55,7 +55,8 @@ table or a bundle, in any number of files; what does not concern the evidence is
 passed over. Nothing is fetched, unless --fetch says so.
 
 Without --report-data or --nonce the evidence's report data is shown and not
-compared: the evidence may then be old, or made for somebody else.
+compared: the evidence may then be old, or made for somebody else. What redoubt
+attest saved of a Keep with a workload needs --nonce: nothing else proves which.
 
 Exit status:
     0  genuine, and the policy accepts it
@@ -110,6 +111,7 @@ type verdict struct {
 	failure  error          // why it is not
 	result   attest.Result
 	workload *wire.WorkloadAttestation // of a Keep's answer
+	bound    bool                      // the evidence proves what workload says
 }
 
 func (v *verdict) accepted() bool { return v.claims != nil && v.result.Err() == nil }
@@ -179,9 +181,21 @@ func (f *verifyFlags) verify(c *cobra.Command, path string) (*verdict, error) {
 		v.result.Rules = append(v.result.Rules, keyRule(spki, v.claims.ReportData))
 	}
 	if v.workload != nil {
-		v.result.Rules = append(v.result.Rules, trust.Policy.AppraiseProfile(string(v.workload.Config.Profile)))
+		v.bound = f.nonce != "" && bytes.Equal(v.claims.ReportData, want)
+		v.result.Rules = append(v.result.Rules, v.answerRule(), trust.Policy.AppraiseProfile(string(v.workload.Config.Profile)))
 	}
 	return v, nil
+}
+
+// answerRule is the rule for what a Keep says of its workload and configuration:
+// anybody could have written that into the file, unless the report data is over it.
+func (v *verdict) answerRule() attest.Rule {
+	r := attest.Rule{Name: "Keep's answer", OK: v.bound, Expected: "report data over it and over --nonce", Found: "that"}
+	if !v.bound {
+		r.Found = "no proof of it"
+		r.Reason = "Which workload and configuration the Keep has is only claimed: give the nonce that it answered."
+	}
+	return r
 }
 
 // read recognises the evidence in a file.
@@ -338,7 +352,7 @@ func (v *verdict) print(out io.Writer) error {
 	for _, fact := range facts(v.claims) {
 		fmt.Fprintf(w, "  %s\t%s\n", fact.Name, readable(fact.Value))
 	}
-	if v.workload != nil {
+	if v.bound {
 		fmt.Fprintf(w, "  workload\tsha256:%s\n  log profile\t%s\n", v.workload.Workload, v.workload.Config.Profile)
 	}
 	fmt.Fprintln(w, "\nRULE\t")
@@ -395,7 +409,7 @@ func (v *verdict) json() any {
 		out.Verdict = "refused"
 	}
 	out.Facts = facts(v.claims)
-	if v.workload != nil {
+	if v.bound {
 		out.Workload = v.workload.Workload.String()
 	}
 	return out
