@@ -51,7 +51,7 @@ fuzz:
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg | tail -n 2; \
+			scripts/fuzz.sh "$$pkg" "$$target" $(FUZZTIME); \
 		done; \
 	done
 
